@@ -1,4 +1,4 @@
-"""Ships what a WebSocket client lives through to Datadog as StatsD metrics and events.
+"""A WebSocket client that sends its telemetry to Datadog as StatsD metrics and events.
 
     import wsnova_statsd as ws
 
@@ -6,9 +6,9 @@
         for message in client:
             ...
 
-Importing it starts no thread, opens no socket and imports neither datadog nor any optional library. What watches is
-imported when it is first asked for: a client alone needs none of it. Under an interpreter that runs without the GIL it
-warns once that this is untested.
+Importing the package starts no thread, opens no socket and imports neither datadog nor any optional library. Monitor,
+reporters, KPIs and alerts are imported at first use: a client alone needs none of them. Under an interpreter without
+the GIL the import warns once that this is untested.
 """
 
 import sys as _sys
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 if not getattr(_sys, "_is_gil_enabled", lambda: True)():  # Python 3.13 and later have it
     _warnings.warn(
-        "wsnova_statsd is not tested without the GIL: its numbers may be wrong; set PYTHON_GIL=1 to have the GIL",
+        "wsnova_statsd is not tested without the GIL: its numbers may be wrong; set PYTHON_GIL=1 to enable the GIL",
         RuntimeWarning,
         stacklevel=2,
     )
@@ -97,7 +97,7 @@ _LATER = {
 }
 
 
-if not TYPE_CHECKING:  # a checker that sees it takes every name for one that there is
+if not TYPE_CHECKING:  # a type checker that saw it would accept any name
 
     def __getattr__(name):
         if name not in _LATER:

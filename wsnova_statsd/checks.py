@@ -1,7 +1,7 @@
-"""Checks of what users write down: numbers, seconds, whole numbers, ports, flags, functions, names of arguments.
+"""Checks of user input: numbers, seconds, whole numbers, ports, flags, functions, argument names.
 
-Each returns the value, or raises ConfigurationError that says what was given and what is allowed. True and False are
-no numbers here, and neither are NaN, infinity or what no float holds. Pure functions, any thread.
+Each returns the value, or raises a ConfigurationError that says what was given and what is allowed. True and False are
+not accepted as numbers, nor are NaN, infinity or integers beyond a float's range. Pure functions, any thread.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, Final, TypeGuard, TypeVar, cast
 
 from .errors import ConfigurationError, known_keys
 
-LONGEST: Final = 1e9  # seconds, some thirty years: a wait of the threading module still takes them
+LONGEST: Final = 1e9  # seconds, about thirty years: the waits of the threading module still accept it
 _HIGHEST: Final = 1e300
 _SHOWN: Final = 80  # characters of what was given, in an error
 _Kind = TypeVar("_Kind")
@@ -28,7 +28,7 @@ def refused(what: str, given: object, allowed: str, hint: str = "") -> Configura
 
 
 def shown(given: object) -> str:
-    """A value as an error shows it: its repr, cut; its class if that raises, as that of an endless integer does."""
+    """A value as an error shows it: its repr, cut; its class if repr raises, as for an integer with too many digits."""
     try:
         text = repr(given)
     except Exception:
@@ -51,7 +51,7 @@ def number(
     unit: str = "",
     hint: str = "",
 ) -> float:
-    """A finite number from `least` or above `above`, up to `most`. `unit` is what it counts, for the error."""
+    """A finite number from `least` or above `above`, up to `most`. The error names `unit`, what the number counts."""
     low = -_HIGHEST if least is None else least
     high = _HIGHEST if most is None else most
     if is_number(given) and low <= given <= high and (above is None or given > above):
@@ -92,17 +92,17 @@ def port(what: str, given: Any, *, zero: str = "", hint: str = "", text: bool = 
 
 
 def flag(what: str, given: Any) -> bool:
-    """True or False, and nothing that is merely taken for one."""
+    """True or False; values that are merely truthy or falsy are refused."""
     if isinstance(given, bool):
         return given
     raise refused(what, given, "True or False")
 
 
 def function(what: str, given: Callable[..., Any], *arguments: str, answers: bool = True) -> None:
-    """A function that can be called with these arguments and does its work then. `answers`: its result is used.
+    """A function that can be called with these arguments and runs when called. `answers`: its result is used.
 
-    Refused are coroutine functions, and generator functions where nobody iterates: their bodies would never run. What
-    Python tells nothing of, as of some functions of C, passes.
+    Refuses coroutine functions, and generator functions if the result is not used: their bodies would never run. A
+    callable whose signature Python cannot read, as for some C functions, passes.
     """
     call = given if inspect.isroutine(given) or isinstance(given, functools.partial | type) else type(given).__call__
     is_async = any(map(inspect.iscoroutinefunction, (given, call))) or inspect.isasyncgenfunction(call)
@@ -111,10 +111,10 @@ def function(what: str, given: Callable[..., Any], *arguments: str, answers: boo
         takes, value = ", ".join(arguments), ", ".join(arguments) or "None"
         line = f"lambda {takes}: " if takes else "lambda: "
         line += f"loop.call_soon_threadsafe(queue.put_nowait, {f'({value})' if len(arguments) > 1 else value})"
-        hint = "" if answers else f"; to hand over to an asyncio loop, give {line}, and await queue.get() there"
+        hint = "" if answers else f"; to hand over to an asyncio loop, pass {line}, and await queue.get() there"
         raise ConfigurationError(
-            f"{what} is the {kind} function {name}, whose body would never run, as this library is synchronous; "
-            f"give a plain function{hint}"
+            f"{what} is the {kind} function {name}, whose body would never run: this library is synchronous; "
+            f"pass a plain function{hint}"
         )
     try:
         signature = inspect.signature(given)
@@ -126,13 +126,15 @@ def function(what: str, given: Callable[..., Any], *arguments: str, answers: boo
         empty = inspect.Parameter.empty  # a default may be a secret
         takes = ", ".join(str(one.replace(default=empty, annotation=empty)) for one in signature.parameters.values())
         raise ConfigurationError(
-            f"{what} takes ({takes}), and is called with ({', '.join(arguments)}): {error}"
+            f"{what} takes ({takes}), but is called with ({', '.join(arguments)}): {error}"
         ) from None
 
 
 def by_name(function: _Function) -> _Function:
-    """For what takes many arguments: an unknown keyword is refused, and the error names the nearest one. What is
-    keyword-only and was given by position is taken with a DeprecationWarning that names it."""
+    """Decorator for functions with many arguments: refuses an unknown keyword, and the error names the nearest one.
+
+    Accepts keyword-only arguments that are passed by position, with a DeprecationWarning that names them.
+    """
     code = function.__code__
     positional, names = code.co_argcount, code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
     known = [name for name in names if name != "self"]
@@ -144,8 +146,8 @@ def by_name(function: _Function) -> _Function:
         if positional < len(given) <= len(names):
             late = dict(zip(names[positional:], given[positional:], strict=False))
             if not late.keys() & named.keys():
-                told = ", ".join(f"{name}=" for name in late)
-                warnings.warn(f"{what} takes {told} by keyword only", DeprecationWarning, stacklevel=2)
+                keywords = ", ".join(f"{name}=" for name in late)
+                warnings.warn(f"{what} takes {keywords} by keyword only", DeprecationWarning, stacklevel=2)
                 given, named = given[:positional], {**late, **named}
         return function(*given, **named)
 
@@ -154,5 +156,5 @@ def by_name(function: _Function) -> _Function:
 
 def named_fields(kind: type[_Kind]) -> type[_Kind]:
     """by_name for a dataclass: a decorator above `@dataclass`."""
-    setattr(kind, "__init__", by_name(kind.__init__))  # noqa: B010  # a checker takes no function for a method
+    setattr(kind, "__init__", by_name(kind.__init__))  # noqa: B010  # mypy refuses to assign a function to a method
     return kind

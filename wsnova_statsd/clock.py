@@ -1,9 +1,9 @@
-"""The process's clock thread, `wsnova-clock`: runs small jobs that are due, one after the other.
+"""The process's clock thread, `wsnova-clock`: runs short jobs when they are due, one after another.
 
-For what takes no time and must not hold up a connection: batch sums of a sender, samplers, looks. Nothing that waits:
-that has a thread of its own. The thread starts with the first job and is a daemon; a forked child starts with none.
-`call_later` and `cancel` from any thread, also from a signal's handler or while an object is collected; jobs run in the
-clock's thread, and what they raise is logged.
+It is for work that takes no time and must not hold up a connection: batch sums of a sender, samples, periodic checks.
+A job never waits; work that waits has its own thread. The thread is a daemon and starts with the first job; a forked
+child starts without it. Call `call_later` and `cancel` from any thread, also from a signal handler or during garbage
+collection. Jobs run in the clock's thread, and what they raise is logged.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from . import process
 from .redaction import log_fault
 
 BEAT_NS: Final = 1_000_000_000
-_APART_NS: Final = 1_000_000  # a timer for a beat may be early by what a float rounds off
+_APART_NS: Final = 1_000_000  # a float's rounding may make a timer for a beat fire slightly early
 _log = logging.getLogger(__name__)
 
 
 class Job:
-    """One job to come. `cancel` before it begins keeps it from running."""
+    """One scheduled job. `cancel` before it begins keeps it from running."""
 
     __slots__ = ("work",)
 
@@ -37,7 +37,7 @@ class Job:
         self.work: Callable[[], object] | None = work
 
     def cancel(self) -> None:
-        """Forget the job, and with it what it refers to."""
+        """Drop the job and what it refers to."""
         self.work = None
 
 
@@ -52,23 +52,23 @@ class Clock:
         process.on_fork(self)
 
     def after_fork(self) -> None:
-        """In a child: the parent's jobs and thread are not here."""
+        """In a child: the parent's jobs and thread do not exist here."""
         self._reset()
 
     def _reset(self) -> None:
-        self._phase = os.getpid() * 618_033_989 % BEAT_NS  # so that the processes of a host do not flush all at once
+        self._phase = os.getpid() * 618_033_989 % BEAT_NS  # so that the processes of a host do not all flush at once
         self._posts: deque[_Entry] = deque()  # from any thread, not in the heap yet
-        self._heap: list[_Entry] = []  # the clock thread's
-        self._numbers = itertools.count()  # two jobs of one moment keep their order, and are never compared
+        self._heap: list[_Entry] = []  # used by the clock thread only
+        self._numbers = itertools.count()  # keeps two jobs due at the same time in order, without comparing them
         self._thread: threading.Thread | None = None
-        self._starting: dict[str, object] = {}  # the first to enter itself starts the thread
-        self._wakes_at = -math.inf  # when the thread looks by itself; while it does not sleep it looks anyway
+        self._starting: dict[str, object] = {}  # the first caller to enter itself starts the thread
+        self._wakes_at = -math.inf  # when the sleeping thread wakes by itself; -inf while it is awake
         self._sleep = threading.Lock()  # held; released to wake the thread
         self._sleep.acquire()
 
     def beat(self, now_ns: int) -> int:
-        """The next beat, at least a millisecond from now: once a second all sums of this process leave, and right after
-        it its reporters flush. Times are those of time.monotonic_ns()."""
+        """The next beat, at least a millisecond from now. At each beat, once a second, this process emits all its batch
+        sums; its reporters flush right after it. Times are those of time.monotonic_ns()."""
         return now_ns + _APART_NS + BEAT_NS - (now_ns + _APART_NS - self._phase) % BEAT_NS
 
     def call_later(self, seconds: float, work: Callable[[], object]) -> Job:
@@ -86,7 +86,7 @@ class Clock:
         return job
 
     def start(self) -> None:
-        """Have the thread run, so that no later `call_later` needs to start it."""
+        """Start the thread, so that no later `call_later` needs to."""
         if self._thread is not None and self._thread.is_alive():
             return
         me = object()
@@ -94,10 +94,10 @@ class Clock:
             if self._starting.setdefault("by", me) is me:
                 name = process.thread_name("clock")
                 self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-                self._thread.start()  # last: what a signal's handler raises makes no second thread
-        except RuntimeError as error:  # at the interpreter's end, which is the end of what the job was for as well
+                self._thread.start()  # last: if a signal handler raises before this line, no second thread results
+        except RuntimeError as error:  # at interpreter exit; then the job has no purpose either
             if "shutdown" not in str(error):
-                log_fault(_log, error, "the clock's thread cannot be started; the next job tries again")
+                log_fault(_log, error, "cannot start the clock's thread; the next job tries again")
         finally:
             if self._starting.get("by") is me:
                 self._starting.clear()
@@ -112,23 +112,23 @@ class Clock:
                 _run_job(heapq.heappop(heap)[2])
                 continue
             self._wakes_at = due = heap[0][0] if heap else math.inf
-            if not posts:  # what was posted before the line above did not wake it
+            if not posts:  # a job posted before the line above did not release the lock
                 sleep.acquire(True, -1 if due == math.inf else min(due - now, threading.TIMEOUT_MAX))
             self._wakes_at = -math.inf
 
 
 def _run_job(job: Job) -> None:
-    """An idle clock keeps nothing alive of what it ran."""
+    """Run a job and drop it, so that an idle clock keeps nothing alive."""
     work, job.work = job.work, None
     if work is not None:
         try:
             work()
-        except BaseException as error:  # SystemExit too: the jobs of others wait behind this one
-            log_fault(_log, error, "a job of the clock failed")
+        except BaseException as error:  # SystemExit too: other jobs wait behind this one
+            log_fault(_log, error, "a job on the clock thread failed")
 
 
 def weakly(method: Callable[[], object]) -> Callable[[], None]:
-    """The method, as long as its object lives otherwise: for what the whole process holds."""
+    """The method without a reference that keeps its object alive: for callbacks that the whole process holds."""
     weak = weakref.WeakMethod(method)
 
     def call() -> None:

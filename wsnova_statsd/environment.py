@@ -1,7 +1,7 @@
 """The variables `WSNOVA_STATSD_*`, and settings of these names, as arguments of a Monitor and of its StatsdReporter.
-Pure, no thread.
 
-`DD_*` variables are none of these: where the Agent is and what tags every line carries, a StatsdReporter reads itself.
+Pure functions, no thread. `DD_*` variables are not read here: a StatsdReporter itself reads from them where the Agent
+is and which tags every line carries.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def _seconds(text: str) -> bool | float:
 
 _Reading = tuple[str, Callable[[str], Any], str]
 _WORD: Final = "true, false, yes, no, on, off, 1 or 0"
-# The variable's last part: the argument, how it is read, what is allowed.
+# The last part of the variable's name: the argument, how it is read, what is allowed.
 _MONITOR: Final[Mapping[str, _Reading]] = {
     "PROFILE": ("profile", str, "a profile's name"),
     "ALERTS": ("alerts", _switch, _WORD),
@@ -46,7 +46,7 @@ _REPORTER: Final[Mapping[str, _Reading]] = {
     "PORT": ("port", int, "a whole number"),
     "SOCKET_PATH": ("socket_path", str, "a path"),
     "NAMESPACE": ("namespace", str, "a name"),
-    "TAGS": ("tags", partial(split_tags, f"{PREFIX}TAGS"), "tags with commas between them"),
+    "TAGS": ("tags", partial(split_tags, f"{PREFIX}TAGS"), "tags separated by commas"),
     "FLUSH_INTERVAL": ("flush_interval", float, "seconds: 1, 2, 5 or 10"),
     "MAX_SERIES": ("max_series", int, "a whole number"),
     "MAX_SAMPLES": ("max_samples", int, "a whole number"),
@@ -62,7 +62,7 @@ NAMES: Final = (*_MONITOR, *_REPORTER)
 
 
 def profile(environ: Mapping[str, str]) -> str:
-    """The profile of a Monitor that is given none. Raises ConfigurationError for one that is not known."""
+    """The profile of a Monitor without `profile=`. Raises ConfigurationError for an unknown one."""
     name = environ.get(f"{PREFIX}PROFILE", "").strip()
     if name and name not in PROFILES:
         raise one_of(f"{PREFIX}PROFILE", name, PROFILES)
@@ -70,14 +70,14 @@ def profile(environ: Mapping[str, str]) -> str:
 
 
 def console(environ: Mapping[str, str]) -> bool | float:
-    """The console of a Monitor that is given none. Raises ConfigurationError for a text that cannot be read."""
+    """The console of a Monitor without `console=`. Raises ConfigurationError for a text that cannot be read."""
     text = environ.get(f"{PREFIX}CONSOLE", "").strip()
     found: bool | float = _arguments({"CONSOLE": _MONITOR["CONSOLE"]}, {"CONSOLE": text}).get("console", False)
     return found
 
 
 def switched_on(environ: Mapping[str, str], key: str) -> bool:
-    """Whether `WSNOVA_STATSD_<key>` is a word for on; what is no such word is another's to refuse."""
+    """Whether `WSNOVA_STATSD_<key>` is a word for on. False for any other text, which `read` refuses."""
     return _WORDS.get(environ.get(f"{PREFIX}{key}", "").strip().lower(), False)
 
 
@@ -90,7 +90,8 @@ def read(environ: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def read_settings(settings: Mapping[str, Any], where: str = "the environment") -> tuple[dict[str, Any], dict[str, Any]]:
-    """As read, of settings by their names without the prefix. What is no text is taken as it is, but for None."""
+    """As `read`, for settings by their names without the prefix. Values other than texts are used unchanged; None means
+    not set."""
     known_keys(f"{where}, under {PREFIX},", settings, NAMES)
     given = {key: value.strip() if isinstance(value, str) else value for key, value in settings.items()}
     return _arguments(_MONITOR, given), _arguments(_REPORTER, given)
@@ -107,5 +108,5 @@ def _arguments(readings: Mapping[str, _Reading], given: Mapping[str, Any]) -> di
         except ConfigurationError:
             raise
         except (KeyError, ValueError):
-            raise ConfigurationError(f"{PREFIX}{key} is {value!r}; give {allowed}") from None
+            raise ConfigurationError(f"{PREFIX}{key} is {value!r}; set it to {allowed}") from None
     return arguments

@@ -1,15 +1,15 @@
 """Every error the package raises, under one base class.
 
     WsnovaError
-    |- ConfigurationError     (ValueError)       what was written down is not usable; raised where it is written
+    |- ConfigurationError     (ValueError)       an invalid argument, option or definition; raised where it is written
     |- MissingExtra           (ImportError)      an optional library is not installed
     |- HandlerExists          (ValueError)       a telemetry handler id is taken
     |- HandlerNotFound        (LookupError)      no telemetry handler has this id
-    |- ClientIdInUse          (ValueError)       another client of this id runs on the bus
+    |- ClientIdInUse          (ValueError)       another client with this id runs on the bus
     |- ConnectionFailed       (ConnectionError)  the link could not be made, or not within the deadline
     |  |- HandshakeRefused                       the server answered the upgrade with another status
     |  |- AuthRejected                           the server refused the credentials
-    |- NotConnected           (ConnectionError)  there is no link to send on right now
+    |- NotConnected           (ConnectionError)  there is no link to send on at the moment
     |- Forked                 (RuntimeError)     a client used in a forked child
     |- RequestError
     |  |- RequestTimeout      (TimeoutError)     no reply within the deadline
@@ -17,11 +17,11 @@
     |  |- RequestRejected                        the server replied with an error
     |- SubscriptionRejected                      the server refused a channel
     |- RateLimited                               a send over the rate limit, with wait=False
-    |- BufferFull                                more waits for a slow handler than the client may keep; reading pauses
+    |- BufferFull                                a slow handler fell behind by more than the buffer; reading pauses
     |- DecodeError            (ValueError)       bytes from the server that the protocol cannot read
     |- EncodeError            (ValueError)       a message the protocol cannot write
 
-A message says what was given, what is allowed and what to do next.
+Each message says what was given, what is allowed and what to do next.
 """
 
 from __future__ import annotations
@@ -59,18 +59,18 @@ class WsnovaError(Exception):
 
 
 class ConfigurationError(WsnovaError, ValueError):
-    """A value that was written down - an argument, an option, a definition - is not usable."""
+    """An argument, an option or a definition is invalid. Raised where it is written."""
 
 
 class MissingExtra(WsnovaError, ImportError):
-    """An optional library is needed and not installed."""
+    """An optional library is needed but not installed."""
 
     def __init__(self, library: str, extra: str) -> None:
         super().__init__(f"{library} is not installed; install it with: pip install 'wsnova-statsd[{extra}]'")
         self.library: str = library
         self.extra: str = extra
 
-    def __reduce__(self) -> tuple[Any, ...]:  # a pool of worker processes pickles what it raises
+    def __reduce__(self) -> tuple[Any, ...]:  # pools of worker processes pickle the errors they raise
         return type(self), (self.library, self.extra)
 
 
@@ -83,15 +83,17 @@ class HandlerNotFound(WsnovaError, LookupError):
 
 
 class ClientIdInUse(WsnovaError, ValueError):
-    """Another client with this id was started on the bus and is not closed; close it, or give another id."""
+    """Another client with this id was started on the bus and is not closed; close it, or use another id."""
 
 
 class ConnectionFailed(WsnovaError, ConnectionError):
-    """The link could not be made, or was lost. `cause` is a bounded code, `retry_after` what the server asked for, in
-    seconds.
+    """The link could not be made, or was lost.
 
-    Of a dial: `url`, `headers` (a function raised), `dns`, `refused`, `unreachable`, `timeout`, `proxy`, `tls`,
-    `handshake` (no upgrade, nor a refusal), `http_<status>`, `auth` (rejected), `auth_<reason>`, `cancelled`, `error`.
+    `cause` is a code from a fixed set; `retry_after` is the wait in seconds that the server asked for.
+
+    Causes of a dial: `url`, `headers` (a function raised), `dns`, `refused`, `unreachable`, `timeout`, `proxy`, `tls`,
+    `handshake` (neither an upgrade nor a refusal), `http_<status>`, `auth` (rejected), `auth_<reason>`, `cancelled`,
+    `error`.
     """
 
     def __init__(self, message: str, *, cause: str = "error", retry_after: float | None = None) -> None:
@@ -101,50 +103,51 @@ class ConnectionFailed(WsnovaError, ConnectionError):
 
 
 _PATH: Final = "check the path of the URL"
-_LATER: Final = "the server is away or busy, not the request wrong: try again later"
-# What to do about each status; by its hundreds for all others.
+_LATER: Final = "the server is unreachable or busy; the request is not at fault: try again later"
+# What to do about each status; the hundreds stand for all others.
 _REMEDIES: Final = {
-    400: "check scheme, host, port and path of the URL, and whether a proxy between takes the upgrade out",
+    400: "check scheme, host, port and path of the URL, and whether a proxy in between removes the upgrade",
     401: "check the credentials",
-    403: "check the credentials, and whether the server allows this Origin (another: headers={'Origin': '...'})",
+    403: "check the credentials, and whether the server allows this Origin (set another with "
+    "headers={'Origin': '...'})",
     404: _PATH,
     405: _PATH,
-    407: "a proxy wants credentials: proxy='http://user:password@host:port'",
+    407: "the proxy requires credentials: set proxy='http://user:password@host:port'",
     410: _PATH,
-    421: "check the host of the URL, and the Host header if you gave one",
-    426: f"{_PATH}, and whether a proxy between takes the upgrade out",
+    421: "check the host of the URL, and the Host header if you set one",
+    426: f"{_PATH}, and whether a proxy in between removes the upgrade",
     429: "too many connections or requests; open fewer, or wait as Retry-After says",
-    500: "the server failed; look into its log, or try again later",
+    500: "the server failed; check its log, or try again later",
     502: _LATER,
     503: _LATER,
     504: _LATER,
-    505: "a proxy between asks the server in HTTP/1.0; have it pass the upgrade on",
-    2: "an ordinary page is served here, no WebSocket; check the path of the URL",
-    3: "give that as the URL if the feed is there, with wss:// for https://",
+    505: "a proxy in between speaks HTTP/1.0 to the server; configure it to pass the upgrade on",
+    2: "the URL leads to an ordinary page, not a WebSocket; check the path of the URL",
+    3: "use that as the URL if the feed is there, with wss:// for https://",
     4: "check path, headers and credentials",
-    5: "the server failed; look into its log, or try again later",
+    5: "the server failed; check its log, or try again later",
 }
 
 
 class HandshakeRefused(ConnectionFailed):
     """The server answered the upgrade request with `status` instead of 101.
 
-    `location` is where a redirect leads, `origin` the Origin that was sent; neither has credentials.
+    `location` is the target of a redirect, `origin` the Origin that was sent; neither contains credentials.
     """
 
     def __init__(
         self, status: int, *, retry_after: float | None = None, location: str | None = None, origin: str | None = None
     ) -> None:
         remedy = _REMEDIES.get(status) or _REMEDIES.get(status // 100, "check the URL")
-        said = ""
+        detail = ""
         if status == 403:
-            said = f", to a request with {'no Origin' if origin is None else f'Origin {origin}'}"
+            detail = f", to a request with {'no Origin' if origin is None else f'Origin {origin}'}"
         elif 300 <= status < 400:
-            said = f", and redirects to {location or 'no address that is one'}"
+            detail = f", and redirects to {location or 'an invalid address'}"
         elif retry_after is not None:
-            said = f", and asks to wait {retry_after:.0f} s"
+            detail = f", and asks to wait {retry_after:.0f} s"
         super().__init__(
-            f"the server answered the WebSocket upgrade with HTTP {status}, not 101{said}; {remedy}",
+            f"the server answered the WebSocket upgrade with HTTP {status}, not 101{detail}; {remedy}",
             cause=f"http_{status}",
             retry_after=retry_after,
         )
@@ -158,14 +161,15 @@ class HandshakeRefused(ConnectionFailed):
 
 
 class AuthRejected(ConnectionFailed):
-    """The server refused the credentials. Another try follows only if it may send others, or one refusal may pass."""
+    """The server refused the credentials. The client tries again only if it can obtain other credentials, or if the
+    refusal may be temporary."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message, cause="auth")
 
 
 class NotConnected(WsnovaError, ConnectionError):
-    """There is no link to send on right now; wait for it with `wait=`, or start the client."""
+    """There is no link to send on at the moment; wait for it with `wait=`, or start the client."""
 
 
 class Forked(WsnovaError, RuntimeError):
@@ -173,7 +177,7 @@ class Forked(WsnovaError, RuntimeError):
 
 
 class RequestError(WsnovaError):
-    """A request has no result."""
+    """A request has no result. Base of the three errors of requests."""
 
 
 class RequestTimeout(RequestError, TimeoutError):
@@ -201,7 +205,7 @@ class RateLimited(WsnovaError):
 
 
 class BufferFull(WsnovaError):
-    """What waits for a slow handler exceeds max_buffered_bytes; reading pauses until half of it is handled."""
+    """The messages that wait for a slow handler exceed max_buffered_bytes; reading pauses until half are handled."""
 
 
 class DecodeError(WsnovaError, ValueError):
@@ -227,9 +231,9 @@ def known_keys(what: str, given: Iterable[str], allowed: Mapping[str, object] | 
 
 
 def nearest(given: object, names: Iterable[str]) -> str:
-    """The end of a sentence, "; did you mean ...?", with the name that is nearly what was given; empty if none is."""
+    """The end of a sentence, "; did you mean ...?", with the name closest to what was given; '' if none is close."""
     if not isinstance(given, str):
         return ""
-    from difflib import get_close_matches  # for an error only
+    from difflib import get_close_matches  # needed for errors only
 
     return "".join(f"; did you mean {name!r}?" for name in get_close_matches(given, list(names), 1, 0.7))

@@ -1,9 +1,9 @@
 """The catalogue: every event with its measurements and their units, metadata keys, category, level and moment.
 
-Pure data, no threads. This is the only place where an event's name is spelled; everything else uses the constants.
-`client_id` is metadata of every event and stands in every entry. The source is the guide's "Full Event List" and
-telemetry notes; durations are integer nanoseconds of a monotonic clock, `system_time` integer nanoseconds since the
-epoch, sizes bytes.
+Pure data, no threads. This is the only place that spells an event's name; all other code uses the constants.
+`client_id` is metadata of every event and listed in every entry. The source is the guide's "Full Event List" and
+telemetry notes. Durations are integer nanoseconds of a monotonic clock, `system_time` is integer nanoseconds since the
+epoch, sizes are bytes.
 """
 
 from __future__ import annotations
@@ -110,14 +110,20 @@ HEARTBEAT_RECEIVED: Final = PREFIX + "heartbeat.received"
 HEARTBEAT_MISSED: Final = PREFIX + "heartbeat.missed"
 SYSTEM_SAMPLED: Final = PREFIX + "system.sampled"
 
-# Outside the guide's prefix, outside the catalogue, in every profile. Emitted by the bus itself; by a client when it is
-# made, when it starts and when a reporter asks who is there (`started`; `uri` if that is a constant), its state when it
-# starts and when a Monitor asks (`up`: 1 with a link, 0 without; not in a profile without connection events), and at
-# its end; while it has no link and after that, for how long that was (`duration`, ns); for each message whose age is
-# known (`lag`, ns; `direction`); when detail on demand begins and ends (`seconds` asked for; at the end `duration`, ns;
-# `client_id` if it is one's); by Alerts for each alert that leaves, and with a `count` of 0 for each rule when a client
-# begins (`rule`, `client_id` if there is one); by KPIs every second (each KPI that has a value, and the worst verdict,
-# `status`: 0 ok, 1 within a tenth, 2 beyond; `client_id`, or `scope` "all").
+# Events outside the guide's prefix and the catalogue; every profile emits them.
+# handler.failure: by the bus, if a handler raised.
+# client.opened: by a client when it is made, when it starts, and when a reporter asks which clients exist (`started`;
+# `uri` if it is a constant). client.closed: at its end.
+# client.state: by a client when it starts and when a Monitor asks (`up`: 1 with a link, 0 without); not in a profile
+# without connection events.
+# connection.down: by a client while it has no link and once it has one again (`duration` without a link, ns).
+# message.lag: for each message whose age is known (`lag`, ns; `direction`).
+# detail.started and detail.ended: when detail on demand begins (`seconds` asked for) and ends (`duration`, ns);
+# `client_id` if it is for one client.
+# alert.fired: by Alerts for each alert that is sent, and with a `count` of 0 for each rule when a client begins
+# (`rule`; `client_id` if there is one).
+# kpi.sampled: by KPIs every second (each KPI that has a value; `status`, the worst verdict: 0 ok, 1 within a tenth, 2
+# beyond; `client_id`, or `scope` "all").
 HANDLER_FAILURE: Final = "telemetry.handler.failure"
 CLIENT_OPENED: Final = "telemetry.client.opened"
 CLIENT_STATE: Final = "telemetry.client.state"
@@ -153,24 +159,24 @@ ERROR_TYPES: Final = (
     "subscription",
     "protocol",
 )
-# Metadata key of CLIENT_OPENED, once the client has started: whether its profile lets out an event of each message.
+# Metadata key of CLIENT_OPENED, once the client has started: whether its profile emits an event for each message.
 BY_TYPE: Final = "by_type"
-# The measurement of MESSAGE_BATCH_PROCESSED that counts messages of which no event of their own leaves.
+# The measurement of MESSAGE_BATCH_PROCESSED that counts messages without their own event.
 UNTYPED: Final = "untyped"
-EMITS: Final = "emits"  # metadata key of CLIENT_OPENED: what a client that cannot emit every event can
-TAGS: Final = "tags"  # metadata key of a client's own tags, a mapping: they stand on all its metrics and checks
-FREE_TEXTS: Final = frozenset({"error", "detail", "stack"})  # metadata that is not bounded: it may hold secrets
-# Metadata with as many values as there are feeds, channels or faults: as a tag it multiplies series without an end.
+EMITS: Final = "emits"  # metadata key of CLIENT_OPENED: which events a client emits if it cannot emit all of them
+TAGS: Final = "tags"  # metadata key of a client's own tags, a mapping: all its metrics and checks carry them
+FREE_TEXTS: Final = frozenset({"error", "detail", "stack"})  # metadata without bounds: it may hold secrets
+# Metadata with as many values as there are feeds, channels or faults: as a tag it would multiply series without limit.
 UNBOUNDED: Final = FREE_TEXTS | {"uri", "channel", "error_id", "expires_in"}
 SEVERITIES: Final = ("warning", "error", "critical")
 
 
 @dataclass(frozen=True, slots=True)
 class EventSpec:
-    """What one event carries and when it is emitted. A measurement that is not known is left out.
+    """What one event carries and when it is emitted. A measurement that is not known is omitted.
 
-    `level` is the least level that emits it; `minimal_when` names a metadata key and the values with which it belongs
-    to the minimal level all the same. `toggle` is the profile's switch for it, None if it is never removed.
+    `level` is the lowest level that emits the event. `minimal_when` names a metadata key and the values that make the
+    event part of the minimal level. `toggle` is the profile's switch for it, None if it cannot be switched off.
     """
 
     name: str
@@ -183,7 +189,7 @@ class EventSpec:
     minimal_when: tuple[str, frozenset[object]] | None = None
 
     def values(self, key: str) -> tuple[object, ...] | None:
-        """Every value that metadata of this key can have; None if there is no such list."""
+        """Every value that the metadata key can have; None if its values are not a fixed set."""
         return _RESULTS.get(self.category) if key == "result" else _CLOSED.get(key)
 
 
@@ -288,7 +294,7 @@ _SPECS = (
         "minimal",
         "attempt duration",
         "uri",
-        "upgraded, and authenticated where that is required; duration from the loss to usable",
+        "upgraded and, if required, authenticated; duration from the loss to usable",
     ),
     _spec(
         CONNECTION_RECONNECT_FAILED,

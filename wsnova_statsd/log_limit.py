@@ -1,7 +1,7 @@
-"""At most one log record for each kind of fault and minute; a fault of another class or line is another kind.
+"""At most one log record per minute for each kind of fault; a fault of another class or line is another kind.
 
-Any thread, also code of a signal's handler: no lock is taken. Two threads that ask in the same moment may both be
-allowed, which costs one record more.
+Any thread, also code of a signal handler: no lock is taken. Two threads that ask at the same moment may both be
+allowed, at the cost of one extra record.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Hashable
 from typing import Final
 
 LOG_EVERY: Final = 60.0  # seconds
-_MOST: Final = 1000  # kinds that are remembered; beyond, those whose time is over are forgotten
+_MOST: Final = 1000  # kinds that are remembered; above that, those whose time is over are forgotten
 
 
 class LogLimit:
@@ -26,7 +26,7 @@ class LogLimit:
         self._until: dict[tuple[Hashable, Hashable], float] = {}
 
     def due(self, kind: Hashable = None, error: BaseException | None = None) -> bool:
-        """True if a record of this kind, and of this error's class and line, may be written now; the next one may be
+        """True if a record of this kind, and of this error's class and line, may be logged now; the next one is allowed
         after `every` seconds."""
         now, key = self._clock(), (kind, None if error is None else _raised(error))
         if now < self._until.get(key, now):
@@ -34,12 +34,12 @@ class LogLimit:
         if len(self._until) >= _MOST:
             self._until = {one: until for one, until in self._until.copy().items() if now < until}
         if len(self._until) >= _MOST and key not in self._until:
-            return False  # a thousand kinds in one minute say enough
+            return False  # a thousand kinds in one minute are enough
         self._until[key] = now + self._every
         return True
 
     def forget(self, kind: Hashable) -> None:
-        """The next fault of this kind may be logged at once, whatever its class and line."""
+        """Allow the next fault of this kind to be logged at once, whatever its class and line."""
         for key in self._until.copy():
             if key[0] == kind:
                 self._until.pop(key, None)

@@ -1,8 +1,8 @@
-"""Monitor: the composition root. Builds reporter, KPIs, alerts, samples and logs from a profile, starts them in order,
-stops them in reverse.
+"""Monitor: the composition root. Builds reporter, KPIs, alerts, system samples and logs from a profile, starts them in
+order and stops them in reverse.
 
-start, stop and detailed_for from any thread; what it starts runs in threads of its parts, and each part takes care of
-exit and of a forked child by itself. Nothing starts in the constructor.
+Call start, stop and detailed_for from any thread. The parts run in their own threads, and each part itself handles
+interpreter exit and forked children. Nothing starts in the constructor.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from .wire import AlertType, Priority
 _log = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
-    from typing_extensions import TypeVar  # a checker knows it without its being installed
+    from typing_extensions import TypeVar  # type checkers know it even if it is not installed
 
     from .insight.console import Console
 
@@ -53,7 +53,7 @@ else:
 
 
 class MonitorOptions(TypedDict, total=False):
-    """What a Monitor takes beside `profile` and `kpis`, for type checkers."""
+    """The arguments of a Monitor besides `profile` and `kpis`, for type checkers."""
 
     reporter: StatsdReporter | None
     alerts: bool | Iterable[Rule]
@@ -69,28 +69,31 @@ class MonitorOptions(TypedDict, total=False):
 
 
 class Monitor(ApplicationMetrics, Generic[Kpis]):
-    """Everything that watches, for one profile. A context manager; `from_env()` reads variables instead of arguments.
+    """Reporter, KPIs, alerts and the other parts for one profile, started and stopped together.
 
-    A part that is left out is None. Raises ConfigurationError at once for what is not usable.
+    A context manager. `from_env()` reads environment variables instead of arguments. The attribute of a part that is
+    switched off is None. Raises ConfigurationError at once for an invalid argument.
 
     Args:
-        profile: "financial", "standard", "lightweight" or a ws.Profile; clients on the bus without one take it too.
-            Default: None, that of WSNOVA_STATSD_PROFILE, else "standard".
-        reporter: A ws.StatsdReporter, started, flushed and stopped with the monitor, unless it already runs.
+        profile: "financial", "standard", "lightweight" or a ws.Profile. Clients on the bus that have no profile use it
+            too. Default: None, the value of WSNOVA_STATSD_PROFILE or, if that is not set, "standard".
+        reporter: A ws.StatsdReporter, started and stopped with the monitor; if it already runs, it is only flushed.
             Default: one made from the environment.
         alerts: True for every rule that fits the profile, False for none, or a list of rules. Default: True.
-        kpis: The profile's figures as gauges and checks, and `monitor.kpis.report()`. Default: True.
-        system: True samples process and network every 10 s, a number every so many seconds, from 1. Default: False.
-        prometheus_port: Where to be scraped, 1 to 65535, 0 for any free port. Default: None, nowhere.
-        prometheus_address: On which address; "0.0.0.0" is every interface. Default: "127.0.0.1", this machine alone.
+        kpis: The profile's KPIs as gauges and checks, and `monitor.kpis.report()`. Default: True.
+        system: True samples process and network every 10 s; a number sets the seconds between, from 1. Default: False.
+        prometheus_port: The port to be scraped on, 1 to 65535, 0 for any free port. Default: None, no page.
+        prometheus_address: The address of that port; "0.0.0.0" is every interface. Default: "127.0.0.1", this machine
+            only.
         prometheus_naming: "guide", the names of the guide, or "prometheus", the conventional ones. Default: "guide".
-        log: True, or a logging.Logger, writes events as log records. Default: False.
-        console: For development: True prints events and alerts as they come, and every 10 s what was counted, to
-            stderr; a number every so many seconds, from 1. Default: None, that of WSNOVA_STATSD_CONSOLE, else False.
-        bus: The ws.Bus to listen to. Default: that of ws.telemetry.
-        alert_sinks: Where alerts go besides Datadog: ws.alerts.ToLog(), functions of an alert, and reporters, one of
-            which takes the place of `reporter`. Default: none.
-        datadog: Whether alerts go to Datadog as events. Default: True.
+        log: True, or a logging.Logger, logs events. Default: False.
+        console: For development: True prints events and alerts to stderr as they come, and every 10 s what was counted;
+            a number is the interval in seconds, from 1. Default: None, the value of WSNOVA_STATSD_CONSOLE or, if that
+            is not set, False.
+        bus: The ws.Bus whose events are measured. Default: that of ws.telemetry.
+        alert_sinks: Where alerts go besides Datadog: ws.alerts.ToLog(), functions of an alert, and reporters. One of
+            the reporters is used instead of `reporter` for alerts. Default: none.
+        datadog: Whether alerts are sent to Datadog as events. Default: True.
     """
 
     @overload
@@ -145,7 +148,7 @@ class Monitor(ApplicationMetrics, Generic[Kpis]):
         _check_page(prometheus_port, prometheus_address, prometheus_naming)
         for what, given, kind in (("reporter", reporter, StatsdReporter), ("bus", bus, Bus)):
             if given is not None and not isinstance(given, kind):
-                raise ConfigurationError(f"{what} is {given!r}; give a ws.{kind.__name__}")
+                raise ConfigurationError(f"{what} is {given!r}; pass a ws.{kind.__name__}")
         self._bus = bus if bus is not None else telemetry.DEFAULT
         self._page = (prometheus_port, prometheus_address)
         self.reporter: StatsdReporter = reporter if reporter is not None else StatsdReporter(bus=self._bus)
@@ -154,7 +157,7 @@ class Monitor(ApplicationMetrics, Generic[Kpis]):
         self.console: Console | None = None
         console = environment.console(os.environ) if console is None else console
         if console is not False:
-            from .insight.console import Console  # nobody else needs it
+            from .insight.console import Console  # needed only with console=
 
             every = _EVERY if console is True else console
             self.console = Console(self.reporter, self.kpis, f"wsnova_statsd {self.profile.name}", every, self._bus)
@@ -173,19 +176,19 @@ class Monitor(ApplicationMetrics, Generic[Kpis]):
         self.log: LogReporter | None = (
             None if log is False else LogReporter(None if log is True else log, bus=self._bus)
         )
-        self._stops: list[Callable[[float], object]] = []  # of the parts that run, in the order of their starts
+        self._stops: list[Callable[[float], object]] = []  # for the parts that run, in the order they started
         self._started_at = ""
         self.after_fork()
         process.on_fork(self)
 
     def after_fork(self) -> None:
-        """In a child: another thread of the parent may have held the lock. The parts go on, each by itself."""
-        self._lock = threading.RLock()  # guards _stops; a signal's handler may stop in the midst of any method
+        """In a child: another thread of the parent may have held the lock. Each part handles the fork itself."""
+        self._lock = threading.RLock()  # guards _stops; a signal handler may call stop() during any method
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None, **arguments: Any) -> Monitor[KpiTracker | None]:
-        """A monitor made of `WSNOVA_STATSD_*` variables, of `arguments`, which win, and of the `DD_*` variables that a
-        StatsdReporter reads. Raises ConfigurationError for an unknown variable and for a value that is not usable."""
+        """A monitor configured by `WSNOVA_STATSD_*` variables, by `arguments`, which take precedence, and by the `DD_*`
+        variables that a StatsdReporter reads. Raises ConfigurationError for an unknown variable or an invalid value."""
         known_keys("Monitor.from_env", arguments, _ARGUMENTS)
         variables = os.environ if environ is None else environ
         given, reporter = environment.read(variables)
@@ -195,7 +198,7 @@ class Monitor(ApplicationMetrics, Generic[Kpis]):
         return cls(kpis=made.pop("kpis", True), **made)
 
     def start(self) -> Monitor[Kpis]:
-        """Start the reporter, then the parts that send to it. Started already: nothing happens."""
+        """Start the reporter, then the parts that send to it. Does nothing if the monitor is already started."""
         process.in_child()
         with self._lock:
             if self._stops:
@@ -206,13 +209,13 @@ class Monitor(ApplicationMetrics, Generic[Kpis]):
                 for start, stop in self._parts():
                     start()
                     self._stops.append(stop)
-            except BaseException:  # a port that is taken: all or nothing
+            except BaseException:  # for example, a port is taken: start all parts or none
                 self._stop_locked(time.monotonic() + 1.0)
                 raise
         return self
 
     def _parts(self) -> Iterable[tuple[Callable[[], object], Callable[[float], object]]]:
-        """How each part is started and, with what is left of the time, stopped."""
+        """How each part is started and, with the time that is left, stopped."""
         reporter, prometheus, given = self.reporter, self.prometheus, self._bus.profiles
         yield reporter.start, reporter.flush if reporter.running else reporter.stop
         yield lambda: given.setdefault(self, self.profile), lambda _: given.pop(self, None)
@@ -224,17 +227,17 @@ class Monitor(ApplicationMetrics, Generic[Kpis]):
         yield self.alerts.start, lambda left: self.alerts.stop(left / 2)  # the rest is for the flush
         if (system := self.system) is not None:
             yield system.start, lambda _: system.stop()
-        if prometheus is not None:  # last: it asks the clients who they are, and rules count from there
+        if prometheus is not None:  # last: it asks the clients to announce themselves, and rules count from then on
             yield lambda: prometheus.start(*self._page), lambda _: prometheus.stop()
         yield self._ask_clients, lambda _: None
 
     def _ask_clients(self) -> None:
-        """Those that were started before emit their state, for the first flush; who keeps a profile is logged."""
+        """Have clients that started earlier emit their state for the first flush; log those that keep their profile."""
         keep = ask_clients(self._bus, self.profile)
         if keep:
             _log.warning(
                 "clients %s were started before this Monitor and keep the profile they have, not %s, until they are "
-                "started again; start the Monitor first, or give them a profile",
+                "restarted; start the Monitor first, or pass profile= to the clients",
                 one_line(", ".join(keep)),
                 self.profile.name,
             )
@@ -242,7 +245,7 @@ class Monitor(ApplicationMetrics, Generic[Kpis]):
             self.kpis.ship()
 
     def _warn_of_twins(self) -> None:
-        """Of another Monitor with the same KPIs and alerts, although its reporter does not count the same metrics."""
+        """Warn of another Monitor that sends the same KPIs and alerts, although its reporter counts other metrics."""
         for other in self._bus.profiles.copy():
             if isinstance(other, Monitor) and other is not self:
                 mine, theirs = self.reporter, other.reporter
@@ -260,7 +263,7 @@ class Monitor(ApplicationMetrics, Generic[Kpis]):
         return f"<wsnova_statsd.Monitor {self.profile.name}{where}>"
 
     def stop(self, timeout: float = 2.0) -> bool:
-        """Stop in reverse, flushing what is left. True if nothing is left after `timeout` seconds."""
+        """Stop the parts in reverse and flush what is pending. True if nothing is pending after `timeout` seconds."""
         process.in_child()
         with self._lock:
             return self._stop_locked(time.monotonic() + timeout)
@@ -270,7 +273,7 @@ class Monitor(ApplicationMetrics, Generic[Kpis]):
         while self._stops:  # the reporter's is the last
             try:
                 stop = self._stops.pop()
-            except IndexError:  # a signal's handler has stopped the rest meanwhile
+            except IndexError:  # a signal handler has stopped the rest in the meantime
                 break
             flushed = stop(max(0.0, deadline - time.monotonic())) is not False
         return flushed
@@ -307,9 +310,9 @@ class Monitor(ApplicationMetrics, Generic[Kpis]):
         self.reporter.service_check(name, status, tags, message)
 
     def detailed_for(self, seconds: float, client_id: str | None = None) -> Detail:
-        """Let every event out of all clients, or of the one with this id, for so long; nothing else of them changes.
+        """Have all clients, or the one with this id, emit every event for `seconds`; nothing else about them changes.
 
-        Events on the bus mark its begin and end. The handle that is returned ends it before its time with `cancel()`.
+        Events on the bus mark begin and end. Call `cancel()` of the returned handle to end it early.
         """
         return detailed(seconds, client_id, self._bus)
 
@@ -319,22 +322,22 @@ class Monitor(ApplicationMetrics, Generic[Kpis]):
 
 
 class _OfProcess:
-    """The Monitor that init made, and of which arguments."""
+    """The Monitor that init made, and the arguments it was made with."""
 
     def __init__(self) -> None:
         self._monitor: Monitor | None = None
         self._given: Mapping[str, Any] = {}
-        self._yields = False  # the next init with other arguments takes its place
+        self._yields = False  # the next init with other arguments replaces it
         self.after_fork()
         process.on_fork(self)
 
     def after_fork(self) -> None:
-        """In a child: the Monitor is the parent's, and goes on here until init makes another one."""
+        """In a child: the Monitor is inherited, and continues here until init makes another one."""
         self._lock = threading.RLock()  # guards the fields above
         self._inherited = self._monitor is not None
 
     def init(self, given: Mapping[str, Any], *, yields: bool = False) -> Monitor:
-        """See `init`. `yields`: one that is called with other arguments takes the place of this Monitor."""
+        """See `init`. `yields`: a later call with other arguments replaces this Monitor."""
         process.in_child()
         with self._lock:
             monitor = self._monitor
@@ -346,8 +349,8 @@ class _OfProcess:
                 if not self._yields:
                     raise ConfigurationError(
                         f"ws.init was called with {name}={checks.shown(self._given[name])} before, and with "
-                        f"{name}={checks.shown(given[name])} now; a process has one Monitor: give the same arguments, "
-                        "or stop() the first one"
+                        f"{name}={checks.shown(given[name])} now; a process has one Monitor: pass the same arguments, "
+                        "or call stop() on the first one"
                     )
             made = Monitor(**given)
             if monitor is not None:
@@ -358,7 +361,7 @@ class _OfProcess:
 
 def _check_page(port: int | None, address: str, naming: str) -> None:
     if port is not None:
-        checks.port("prometheus_port", port, zero="any free one", hint="None is for no server")
+        checks.port("prometheus_port", port, zero="any free port", hint="pass None for no server")
     if naming not in NAMINGS:
         raise one_of("prometheus_naming", naming, NAMINGS)
     if not isinstance(address, str) or not address:
@@ -366,16 +369,16 @@ def _check_page(port: int | None, address: str, naming: str) -> None:
 
 
 def _with(sinks: Iterable[Sink], further: Sink) -> Iterable[Sink]:
-    """These sinks and another one; what is no list is left for Alerts to refuse."""
+    """These sinks and another one; anything but a list is left for Alerts to refuse."""
     return sinks if isinstance(sinks, str) or not isinstance(sinks, Iterable) else [*sinks, further]
 
 
 def _same(one: Any, other: Any) -> bool:
     if isinstance(one, StatsdReporter) and isinstance(other, StatsdReporter):
         return one is other or one.given == other.given
-    if isinstance(one, tuple) and isinstance(other, tuple):  # of rules or sinks, which may be reporters
+    if isinstance(one, tuple) and isinstance(other, tuple):  # rules or sinks, which may be reporters
         return len(one) == len(other) and all(map(_same, one, other))
-    return isinstance(one, bool) == isinstance(other, bool) and bool(one == other)  # True is 10 s, and 1 is one
+    return isinstance(one, bool) == isinstance(other, bool) and bool(one == other)  # True means 10 s, 1 means 1 s
 
 
 @overload
@@ -397,17 +400,17 @@ def init(
 
 
 def init(profile: ProfileName | Profile | None = None, **arguments: Any) -> Monitor[Any]:
-    """The process's one Monitor, started; the arguments are those of Monitor. Any thread.
+    """Return the process's single Monitor, started. The arguments are those of Monitor. Any thread.
 
-    Called again with equal arguments it returns the same one, with others it raises ConfigurationError. After `stop()`,
-    and in a forked child, it makes a new one, which takes the place of the inherited one.
+    A further call with equal arguments returns the same Monitor; with other arguments it raises ConfigurationError.
+    After `stop()`, and in a forked child, a call makes a new Monitor, which replaces an inherited one.
     """
     known_keys("ws.init", arguments, _ARGUMENTS)
     return _ONE.init(_filled({**arguments, "profile": profile}))
 
 
 def _filled(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """With the defaults of what was not given, in the form in which two calls are compared."""
+    """The arguments completed by their defaults, in the form in which two calls are compared."""
     given: dict[str, Any] = {**_DEFAULTS, **arguments}
     profile = given["profile"]
     given["profile"] = profiles.resolve(environment.profile(os.environ) if profile is None else profile)
@@ -419,8 +422,8 @@ def _filled(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def init_from_env(environ: Mapping[str, str] | None = None) -> Monitor:
-    """As init, with what the variables `WSNOVA_STATSD_*` say; for a program that did not ask for it: its first own call
-    of init takes the place of this one. Raises ConfigurationError as Monitor.from_env does."""
+    """As init, configured by the variables `WSNOVA_STATSD_*`, for a program that does not call init itself: its first
+    call of init replaces this Monitor. Raises ConfigurationError as Monitor.from_env does."""
     given, reporter = environment.read(os.environ if environ is None else environ)
     if reporter:
         given["reporter"] = StatsdReporter(**reporter)

@@ -1,14 +1,14 @@
-"""What is true of a process: whether it is a forked child, and that it ends. One page, no thread.
+"""The life of a process: whether it is a forked child, and how it ends.
 
-Fork: `ALIVE[0]` is 1 in a process that knows itself and 0 in a freshly forked child, however it was forked (uWSGI forks
-without Python's hooks). A hot path reads that byte and calls `in_child()` when it is 0; components registered with
-`on_fork` then drop what they inherited, once.
-Exit: one atexit hook, registered at import so that it runs after the callbacks that were registered later:
-clients close first, then alerts and KPIs hand over what they hold, then reporters flush, all within EXIT_SECONDS. The
-children of multiprocessing and of Celery and RQ's work horses end by os._exit, past atexit: there the hook is called by
-what they do run before. Who ends by SIGTERM has `end_on_sigterm`.
-Threads: registration from any thread; `in_child` runs in the child's first thread that notices; the exit hook in the
-thread that ends the interpreter. No thread but that of `unsignalled`, no lock of its own.
+Fork: `ALIVE[0]` is 0 in a freshly forked child, however it was forked (uWSGI forks without Python's hooks), and 1
+otherwise. A hot path reads that byte and calls `in_child()` when it is 0; components registered with `on_fork` then
+drop what they inherited, once.
+Exit: one atexit hook, registered at import so that it runs after the callbacks that were registered later: clients
+close first, then alerts and KPIs hand over what they hold, then reporters flush, all within EXIT_SECONDS. Children of
+multiprocessing and Celery, and RQ's work horses, end with os._exit, which skips atexit: there the hook is called by
+code that they run before it. Programs that SIGTERM ends use `end_on_sigterm`.
+Threads: register from any thread; `in_child` runs in the first thread of the child that notices; the exit hook runs in
+the thread that ends the interpreter. Starts no thread except in `unsignalled`, and holds no lock.
 """
 
 from __future__ import annotations
@@ -34,22 +34,22 @@ from .errors import ConfigurationError
 from .redaction import log_fault
 
 EXIT_SECONDS: Final = 1.0
-_SWITCH: Final = 1e-4  # seconds; each send gives the GIL away, and busy threads keep it 5 ms each by default
-_IMPORTED_WITH: Final = threading.get_ident  # gevent and eventlet put another in its place
+_SWITCH: Final = 1e-4  # seconds; each send releases the GIL, and busy threads keep it for 5 ms each by default
+_IMPORTED_WITH: Final = threading.get_ident  # gevent and eventlet replace it
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
-_POOLS: Final = ("multiprocessing.popen_fork", "billiard.popen_fork")  # who forks children that start no client
+_POOLS: Final = ("multiprocessing.popen_fork", "billiard.popen_fork")  # modules whose forked children start no client
 _MADV_WIPEONFORK: Final = 18  # linux/mman.h; the mmap module does not name it
 
 
 class ForkAware(Protocol):
-    """A component with inherited state to drop. The hook must only assign: no lock, no I/O, no logging."""
+    """A component that drops inherited state in a child. The hook must only assign: no lock, no I/O, no logging."""
 
     def after_fork(self) -> None: ...
 
 
 class ExitAware(Protocol):
-    """A component with something to finish at exit. `deadline` is on time.monotonic()."""
+    """A component with work to finish at exit. `deadline` is a time of time.monotonic()."""
 
     def at_exit(self, deadline: float) -> None: ...
 
@@ -58,7 +58,7 @@ def _fork_mark() -> mmap.mmap | bytearray:
     try:
         page = mmap.mmap(-1, mmap.PAGESIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         page.madvise(_MADV_WIPEONFORK)
-    except (AttributeError, OSError, ValueError):  # no Linux, or an old kernel: then only forks with hooks are noticed
+    except (AttributeError, OSError, ValueError):  # not Linux, or an old kernel: only forks with hooks are noticed
         return bytearray(1)
     return page
 
@@ -69,18 +69,18 @@ ALIVE[0] = 1
 _fork_aware: weakref.WeakSet[ForkAware] = weakref.WeakSet()
 CLIENT, WATCHER, REPORTER = range(3)  # in the order of their turns
 _parties: tuple[weakref.WeakSet[ExitAware], ...] = (weakref.WeakSet(), weakref.WeakSet(), weakref.WeakSet())
-_SHARES: Final = (0.5, 0.75, 1.0)  # of the time, by when each party has to be done
-_remaining = EXIT_SECONDS  # what the exit hook may still take: a process may end in several stages
-_finishing = False  # the exit hook, or what calls `finish`, is under way
+_SHARES: Final = (0.5, 0.75, 1.0)  # share of the time by which each party must be done
+_remaining = EXIT_SECONDS  # what the exit hook may still use: a process may end in several stages
+_finishing = False  # True while `finish` runs
 
 
 def on_fork(component: ForkAware) -> None:
-    """Have `component.after_fork()` called in every child; held weakly."""
+    """Call `component.after_fork()` in every forked child. The component is held weakly."""
     _fork_aware.add(component)
 
 
 def at_exit(component: ExitAware, party: int) -> None:
-    """Have `component.at_exit(deadline)` called at interpreter exit, in its party's turn; held weakly."""
+    """Call `component.at_exit(deadline)` at interpreter exit, in its party's turn. The component is held weakly."""
     _parties[party].add(component)
     _find_ends()
 
@@ -92,18 +92,18 @@ def in_child() -> None:
         ALIVE[0] = 1
         _remaining = EXIT_SECONDS
         for component in list(_fork_aware):
-            with contextlib.suppress(Exception):  # one that cannot let go must not keep the others from it
+            with contextlib.suppress(Exception):  # a component that fails must not keep the others from their turn
                 component.after_fork()
 
 
 def _by_hook() -> None:
-    ALIVE[0] = 0  # a no-op where the kernel wiped the page
+    ALIVE[0] = 0  # a no-op if the kernel wiped the page
     in_child()
 
 
 def _exit(*_: object, **__: object) -> None:
     global _remaining
-    if not ALIVE[0]:  # a child that never used what it inherited must not say goodbye for its parent
+    if not ALIVE[0]:  # a child that never used what it inherited must not close or flush it for its parent
         in_child()
     _remaining = finish(_remaining, parties=(WATCHER, REPORTER) if _threads_go_on() else (CLIENT, WATCHER, REPORTER))
 
@@ -113,7 +113,7 @@ def finish(
 ) -> float:
     """Close clients, have alerts and KPIs hand over what they hold, and flush; returns what is left of the time.
 
-    `interrupting`: called by a signal's handler, in the midst of any line. What takes locks gets a thread of its own.
+    `interrupting`: called by a signal handler, in the midst of any line. Work that takes locks runs in its own thread.
     """
     global _finishing
     began, switch = time.monotonic(), sys.getswitchinterval()
@@ -137,7 +137,7 @@ def finish(
 def _finish(component: ExitAware, deadline: float) -> None:
     try:
         component.at_exit(deadline)
-    except Exception as error:  # the others have something to finish, too
+    except Exception as error:  # the other components have work to finish, too
         log_fault(_log, error, "an exit hook raised")
 
 
@@ -150,16 +150,16 @@ def _threads_go_on() -> bool:
 def _with_finalizers(util: Any) -> None:
     def begin(_: object = None) -> None:
         util.Finalize(None, _exit, exitpriority=-100)  # after the queues, and after its own children are joined
-        atexit.register(_exit)  # 3.13 clears and runs these too
+        atexit.register(_exit)  # Python 3.13 clears and runs these too
 
-    util.register_after_fork(begin, begin)  # a child of multiprocessing begins by clearing what it inherited
-    if getattr(sys.modules[util.__package__], "parent_process", bool)():  # this one has begun
+    util.register_after_fork(begin, begin)  # a child of multiprocessing begins by clearing inherited finalizers
+    if getattr(sys.modules[util.__package__], "parent_process", bool)():  # this process is a child that has begun
         begin()
 
 
 def _with_work_horse(worker: Any) -> None:
-    """RQ's work horse runs one job, settles it by one of these methods and ends. Its module of jobs, and with it what
-    counts, may be imported by the job itself: so it is not the whole of the job that is wrapped."""
+    """RQ's work horse runs one job, settles it by one of these methods and ends. These are wrapped rather than the job,
+    because the job itself may import the module that imports this package."""
     for name in ("handle_job_success", "handle_job_retry", "handle_job_failure"):
         for kind in worker.Worker.__mro__:
             if name in vars(kind):
@@ -178,7 +178,7 @@ def _then_exit(settle: Callable[..., Any]) -> Callable[..., Any]:
     return settled
 
 
-# Where processes end past atexit; these modules are never imported from here, and may be at any time.
+# Where processes end without atexit. These modules are never imported from here; the program may import them any time.
 _ENDS: Final[dict[str, Callable[[Any], object]]] = {
     "multiprocessing.util": _with_finalizers,
     "billiard.util": _with_finalizers,  # Celery's own multiprocessing
@@ -189,7 +189,7 @@ _found: Final[set[str]] = set()
 
 
 def _find_ends() -> None:
-    """Have the exit hook called there too. Runs in the parent before each fork: a child could hang in their locks."""
+    """Install the exit hook there too. Runs in the parent before each fork: a child could hang in their locks."""
     for name, hook in _ENDS.items():
         module = sys.modules.get(name)
         if module is not None and name not in _found:
@@ -212,30 +212,31 @@ class _EndOnSigterm:
         self._ending = False
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        if self._ending or _finishing:  # it ends
+        if self._ending or _finishing:  # the process is already ending
             return
         if not ALIVE[0]:
             in_child()
         if callable(self.before):
-            self.before(number, frame)  # what it raises, SystemExit say, ends the program another way
+            self.before(number, frame)  # if it raises, for example SystemExit, the program ends that way
         self._ending = True
         finish(self.timeout, interrupting=True)
         signal.signal(number, signal.SIG_DFL)
         signal.raise_signal(number)
-        os._exit(128 + number)  # process 1: the kernel drops a signal without a handler there
+        os._exit(128 + number)  # reached by process 1 only: the kernel ignores signals without a handler there
 
 
 def end_on_sigterm(timeout: float = EXIT_SECONDS) -> None:
-    """Have SIGTERM end this process in order: call the handler that was set before, close clients and flush within
-    `timeout` seconds, then end by the signal; as process 1 of a container with status 143.
+    """On SIGTERM, end this process in order: call the handler that was set before, close clients and flush within
+    `timeout` seconds, then end by the signal; as process 1 of a container, with status 143.
 
-    For programs that are ended by SIGTERM and handle it in no other way. Main thread only, else ConfigurationError.
+    For programs that SIGTERM ends and that do not handle it otherwise. Raises ConfigurationError outside the main
+    thread.
     """
     checks.seconds("timeout", timeout, zero=True)
     if threading.current_thread() is not threading.main_thread():
         raise ConfigurationError(
-            f"end_on_sigterm was called in thread {threading.current_thread().name!r}; handlers of signals are set in "
-            "the main thread only: call it there, where the program begins"
+            f"end_on_sigterm was called in thread {threading.current_thread().name!r}; signal handlers can be set in "
+            "the main thread only: call it there, at the start of the program"
         )
     before = signal.getsignal(signal.SIGTERM)
     if isinstance(before, _EndOnSigterm):
@@ -245,7 +246,7 @@ def end_on_sigterm(timeout: float = EXIT_SECONDS) -> None:
 
 
 def refuse_late_patch() -> None:
-    """Raise ConfigurationError where gevent or eventlet patched threading after this package had been imported: half of
+    """Raise ConfigurationError if gevent or eventlet patched threading after this package had been imported: half of
     the package would wait for threads, half for greenlets, and neither would ever be woken."""
     if threading.get_ident is not _IMPORTED_WITH:
         raise ConfigurationError(
@@ -255,12 +256,12 @@ def refuse_late_patch() -> None:
 
 
 def unsignalled(work: Callable[[], T], timeout: float, otherwise: T) -> T:
-    """Run `work` where no signal's handler interrupts it, and return what it returns, or raise what it raises.
+    """Run `work` where no signal handler interrupts it, and return what it returns, or raise what it raises.
 
-    Handlers run in the main thread only. There `work` gets a short thread of its own, which the main thread waits for:
-    what a handler raises ends the waiting, and the work is finished all the same. So locks that only such work takes
-    are never held by interrupted code, and a handler may ask for the same work in its turn. After `timeout` seconds
-    `otherwise` is returned. In any other thread, and where no thread can start, `work` runs in place.
+    Signal handlers run in the main thread only. There `work` runs in a short thread of its own, and the main thread
+    waits for it: if a handler raises, the wait ends, and the work is still finished. So locks that only such work takes
+    are never held by interrupted code, and a handler may ask for the same work itself. After `timeout` seconds
+    `otherwise` is returned. In any other thread, or if no thread can start, `work` runs in place.
     """
     if threading.get_ident() != threading.main_thread().ident:
         return work()
@@ -275,7 +276,7 @@ def unsignalled(work: Callable[[], T], timeout: float, otherwise: T) -> T:
     thread = threading.Thread(target=run, name=thread_name("aside"), daemon=True)
     try:
         thread.start()
-    except RuntimeError:  # the interpreter is ending, or no thread is left
+    except RuntimeError:  # the interpreter is exiting, or the limit of threads is reached
         return work()
     try:
         value, error = outcome.get(timeout=max(0.0, timeout))
@@ -293,7 +294,7 @@ def thread_name(role: str, name: str = "") -> str:
 
 
 def forked_by_a_pool(frame: FrameType | None) -> bool:
-    """Whether the fork hook that runs in this frame was called by the fork of a child of multiprocessing."""
+    """Whether multiprocessing or billiard made the fork whose hook runs in this frame."""
     while frame is not None and frame.f_globals.get("__name__") == __name__:
         frame = frame.f_back
     return frame is not None and frame.f_globals.get("__name__") in _POOLS

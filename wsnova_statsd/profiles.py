@@ -1,7 +1,7 @@
-"""Profiles: which events leave a client, and how patient it is. Three values and no branch on their names.
+"""Profiles: which events a client emits, and how it reconnects. Three values; no code branches on their names.
 
 Pure data, no threads. The numbers are those of the guide's "Profile-Based Telemetry" and the tables of the event
-notes; the first seven fields carry the names of the guide's configuration keys.
+notes; the first seven fields have the names of the guide's configuration keys.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ LEVELS: Final = ("minimal", "standard", "detailed")
 Level = Literal["minimal", "standard", "detailed"]
 ProfileName = Literal["financial", "standard", "lightweight"]
 
-# key: (">" or "<", the limit); the KPI's unit is in its key. None: reported without a verdict.
+# key: (">" or "<", the limit); the key names the KPI's unit. None: reported without a verdict.
 KpiTargets = Mapping[str, tuple[str, float] | None]
-BLIND: Final = "blind_s"  # beside KPI_KEYS, and without a target: seconds without a working connection
+BLIND: Final = "blind_s"  # not in KPI_KEYS, and without a target: seconds without a working connection
 KPI_KEYS: Final = (
     "connection_success_rate",
     "connection_time_ms",
@@ -35,8 +35,8 @@ KPI_KEYS: Final = (
     "error_to_alert_s",
 )
 HIGH_IS_GOOD: Final = frozenset({"connection_success_rate", "reconnection_success_rate", "error_recovery_rate"})
-_EITHER: Final = frozenset({"throughput_per_s"})  # a floor or a ceiling, as the feed is
-_MOST: Final = 1e9  # of a limit
+_EITHER: Final = frozenset({"throughput_per_s"})  # a floor or a ceiling, depending on the feed
+_MOST: Final = 1e9  # the highest limit
 
 
 def _targets(
@@ -61,28 +61,29 @@ def _targets(
 class Profile:
     """Which events a client emits, and how it reconnects. Change single values with `replace`.
 
-    Raises ConfigurationError for a value out of range, at once. The values of the three profiles stand in the order
+    Raises ConfigurationError at once for a value out of range. The values of the three profiles are listed in the order
     financial, standard, lightweight. All times are seconds, up to 1e9.
 
     Args:
         name: A text that is not empty.
-        level: "detailed", "standard" or "minimal": the least important events that leave.
-        connection_events: Whether events of connections leave: True in all three.
-        message_events: Whether events of single messages leave: True, False, False. Sums leave in every profile.
-        error_events: Whether errors leave: True in all three.
-        heartbeat_events: Whether pings and pongs leave: True, False, False.
-        metadata_filter: True filters sensitive metadata, False does not, or a function from metadata to metadata:
+        level: "detailed", "standard" or "minimal": the least important events that are emitted.
+        connection_events: Whether connection events are emitted: True in all three.
+        message_events: Whether events of single messages are emitted: True, False, False. Sums are emitted in every
+            profile.
+        error_events: Whether errors are emitted: True in all three.
+        heartbeat_events: Whether events of pings and pongs are emitted: True, False, False.
+        metadata_filter: True filters sensitive metadata, False does not; or a function from metadata to metadata:
             False, True, True.
         ping_interval: Seconds between two pings, above 0; None sends none: 5, 20, 60.
         pong_timeout: Seconds within which something has to arrive after a ping, above 0: 3, 10, 20.
         first_retry: Seconds before the first try to reconnect, from 0: 0, 0.5, 1.
-        retry_base: Seconds before the second one, doubled for each further one, above 0: 0.05, 0.5, 1.
+        retry_base: Seconds before the second try, doubled for each further one, above 0: 0.05, 0.5, 1.
         retry_cap: Seconds that no wait exceeds, from retry_base: 2, 30, 60.
         max_attempts: Tries since the link was last stable before the alarm is raised, from 1: 20, 10, 5.
         stable_after: Seconds after which a link counts as stable, from 0: 5, 10, 10.
-        kpi_targets: KPIs and their targets: (">", limit), ("<", limit) or None. The README has the numbers.
-        give_up: Whether the alarm ends the client. Default: False, it goes on trying.
-        slow_after: Seconds of one message's processing that emit `process.slow`, from 0. Default: 0.1.
+        kpi_targets: KPIs and their targets: (">", limit), ("<", limit) or None; examples/monitor.md lists them.
+        give_up: Whether the alarm ends the client. Default: False, it keeps trying.
+        slow_after: A message that takes longer than this many seconds emits `process.slow`, from 0. Default: 0.1.
     """
 
     name: str
@@ -105,7 +106,7 @@ class Profile:
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name:
-            raise ConfigurationError(f"a profile's name is {self.name!r}; give a non-empty string")
+            raise ConfigurationError(f"a profile's name is {self.name!r}; pass a non-empty string")
         if self.level not in LEVELS:
             raise one_of("a profile's level", self.level, LEVELS)
         for key in ("connection_events", "message_events", "error_events", "heartbeat_events", "give_up"):
@@ -128,25 +129,26 @@ class Profile:
                 checks.seconds(f"a profile's {key}", getattr(self, key), zero=zero)
         if self.retry_cap < self.retry_base:
             raise ConfigurationError(
-                f"a profile's retry_cap is {self.retry_cap}, below its retry_base {self.retry_base}"
+                f"a profile's retry_cap is {self.retry_cap}, below its retry_base {self.retry_base}; "
+                "set it to retry_base or more"
             )
         checks.whole("a profile's max_attempts", self.max_attempts)
         if not isinstance(self.kpi_targets, Mapping):
             raise ConfigurationError(
-                f"a profile's kpi_targets is {self.kpi_targets!r}; give a mapping of KPIs to targets"
+                f"a profile's kpi_targets is {self.kpi_targets!r}; pass a mapping of KPIs to targets"
             )
         known_keys("kpi_targets", self.kpi_targets, KPI_KEYS)
         for key, target in self.kpi_targets.items():
             _check_target(key, target)
-        object.__setattr__(self, "kpi_targets", MappingProxyType(dict(self.kpi_targets)))  # what was checked stays
+        object.__setattr__(self, "kpi_targets", MappingProxyType(dict(self.kpi_targets)))  # no change after the check
 
     def replace(self, **changes: Any) -> Profile:
-        """This profile with some fields changed; ConfigurationError names an unknown field and the known ones."""
+        """This profile with some fields changed. Raises ConfigurationError for an unknown field and names the known."""
         known_keys("a profile", changes, [one.name for one in fields(self)])
         return replace(self, **changes)
 
     def level_of(self, spec: EventSpec) -> str:
-        """How much of one event leaves under this profile: `all` of it, its `major` ones or `none`. By value only."""
+        """Which occurrences of an event this profile emits: `all`, only `major` ones, or `none`."""
         if spec.toggle is not None and not getattr(self, spec.toggle):
             return "none"
         if _RANK[spec.level] <= _RANK[self.level]:
@@ -154,7 +156,7 @@ class Profile:
         return "major" if spec.minimal_when is not None else "none"
 
     def emits(self, spec: EventSpec, metadata: Mapping[str, Any] = MappingProxyType({})) -> bool:
-        """True if this event with this metadata leaves under this profile."""
+        """True if this profile emits this event with this metadata."""
         share = self.level_of(spec)
         if share == "major" and spec.minimal_when is not None:
             key, values = spec.minimal_when
@@ -163,7 +165,7 @@ class Profile:
 
 
 def _check_target(key: str, target: object) -> None:
-    """Refuse what is no target, and what no value can meet, or every value does, or that calls the worse ones good."""
+    """Refuse what is not a target, and targets that no value meets, every value meets, or only worse values meet."""
     match target:
         case None:
             return
@@ -171,7 +173,7 @@ def _check_target(key: str, target: object) -> None:
             pass
         case _:
             raise ConfigurationError(
-                f"a profile's kpi_targets has {target!r} for {key}; give ('>', limit), ('<', limit) or None"
+                f"a profile's kpi_targets has {target!r} for {key}; use ('>', limit), ('<', limit) or None"
             )
     if key in HIGH_IS_GOOD:
         possible, allowed = sign == ">" and 0 <= limit < 1, "('>', a limit from 0 to below 1)"
@@ -182,7 +184,7 @@ def _check_target(key: str, target: object) -> None:
     else:
         possible, allowed = sign == "<" and 0 < limit <= _MOST, "('<', a limit above 0)"
     if not possible:
-        raise ConfigurationError(f"kpi_targets has {target!r} for {key}, which contradicts itself; give {allowed}")
+        raise ConfigurationError(f"kpi_targets has {target!r} for {key}, which contradicts itself; use {allowed}")
 
 
 FINANCIAL: Final = Profile(
@@ -240,7 +242,7 @@ PROFILES: Final[Mapping[str, Profile]] = MappingProxyType({one.name: one for one
 
 
 def resolve(profile: str | Profile) -> Profile:
-    """The profile itself, or the one of this name; ConfigurationError names the known ones."""
+    """The profile itself, or the one with this name. Raises ConfigurationError, which names the known ones."""
     if isinstance(profile, Profile):
         return profile
     if isinstance(profile, str) and profile in PROFILES:

@@ -1,8 +1,8 @@
 """The metadata filter: what counts as sensitive, and how it is removed from keys, texts and addresses.
 
-Pure functions without state, safe from any thread. All input is hostile: texts are cut before they are searched and
-every search is linear, structures are bounded in depth and number, nothing here raises. When in doubt more is
-removed than needed. It never sees whole messages: bodies and headers are dropped by the name of their key.
+Pure functions without state, safe from any thread. All input is hostile: texts are cut before they are searched, every
+search is linear, structures are bounded in depth and number, and nothing here raises. When in doubt, more is removed
+than needed. Bodies and headers are dropped by the name of their key, without a look at their content.
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ _BODY_WORDS: Final = frozenset({"body", "bodies", "payload", "payloads", "header
 _BODY_KEYS: Final = frozenset({"message", "messages", "data", "content", "frame", "frames", "raw"})
 _CAMEL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[^A-Za-z0-9]+")
 
-_MAX_KEY: Final = 200  # characters; a longer key is no key
+_MAX_KEY: Final = 200  # characters; longer keys are dropped
 _MAX_DEPTH: Final = 6
 _MAX_NODES: Final = 1000  # values visited in one call: shared references multiply faster than depth bounds them
 _MAX_URL: Final = 2048
-_MAX_CAUSES: Final = 10  # that a stand-in shows of an error: the chain may be endless
-_OVERHANG: Final = 300  # more than user-info and host can have, see _url
+_MAX_CAUSES: Final = 10  # causes of an error that a stand-in shows: the chain may be endless
+_OVERHANG: Final = 300  # more characters than user-info and host can have, see _clean
 
 _URL: Final = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.\-]{0,19})://(?P<authority>[^/]*)(?P<path>.*)")
 _HOST_PORT: Final = re.compile(r"(\[[0-9A-Fa-f:.]{2,45}\]|[\w.\-]{1,253})(?::([0-9]{0,5}))?")
 _OPAQUE: Final = re.compile(r"(?=[^0-9]*[0-9])[\w.\-~=+%]{32,}")  # a listen key or a JWT as a path segment
 
-# A text without any of these holds nothing that the searches below could find.
+# In a text without any of these the searches below find nothing.
 _SUSPECT: Final = re.compile(r"[:=@?#]|bearer|basic", re.IGNORECASE)
 _URL_IN_TEXT: Final = re.compile(r"(?<![A-Za-z0-9+.\-])[A-Za-z0-9+.\-]*+://[^\s\"'<>]*")
 _TARGET: Final = re.compile(r"(?<![^\s\"'(=])(/[^\s?#\"']{0,512}+)[?#][^\s\"']*+")  # "GET /ws?key=1"
@@ -64,7 +64,7 @@ _USER_INFO: Final = re.compile(r"(?<![^\s\"'(\[=,<])[^\s:@/\"'(\[=,<]{1,256}+:[^
 
 
 def is_sensitive(key: object) -> bool:
-    """Tell whether a key names a secret: it contains a word of SENSITIVE in any case, with `-`, `_` or neither."""
+    """Return whether a key names a secret: it contains a word of SENSITIVE in any case, with `-`, `_` or neither."""
     text = _text(key)
     return text is None or _contains(text, _SECRET_WORDS)
 
@@ -72,7 +72,8 @@ def is_sensitive(key: object) -> bool:
 def redact_url(url: str) -> str:
     """Return `scheme://host[:port]/path` of a URL, scheme and host in lower case, or "invalid".
 
-    User-info, query, fragment and path parameters go; a path segment that looks like a key or token becomes `***`.
+    User-info, query, fragment and path parameters are removed; a path segment that looks like a key or token becomes
+    `***`.
     """
     found = _URL.fullmatch(re.split(r"[?#]", str(url), maxsplit=1)[0][: _MAX_URL + 1].strip())
     if found is None or len(found[0]) > _MAX_URL or " " in found[0] or not found[0].isprintable():
@@ -81,13 +82,13 @@ def redact_url(url: str) -> str:
     if host is None or int(host[2] or 0) > 65535:
         return INVALID_URL
     port = f":{host[2]}" if host[2] else ""
-    # A second URL inside the path has a user-info of its own.
+    # A second URL inside the path may have its own user-info.
     path = "/".join(map(_segment, found["path"].partition("://")[0].split("/")))
     return f"{found['scheme'].lower()}://{host[1].lower()}{port}{path}"
 
 
 def redact_text(text: str, limit: int = 500) -> str:
-    """Return an error text on one line without what looks secret, at most `limit` bytes of UTF-8.
+    """Return an error text on one line, without anything that looks secret, at most `limit` bytes of UTF-8.
 
     Removed are user-info, query and fragment of URLs, the values of sensitive keys (`key=value`, `key: value`, JSON),
     `Bearer` and `Basic` credentials, header lines of sensitive headers, and control characters.
@@ -102,7 +103,7 @@ def redact_text(text: str, limit: int = 500) -> str:
 
 
 def filter_metadata(metadata: Mapping[str, object], keep: Container[str] = ()) -> dict[str, object]:
-    """Return a copy of an event's metadata without secrets, bodies and headers; the values of `keep` stay untouched.
+    """Return a copy of an event's metadata without secrets, bodies and headers; the values of the keys in `keep` stay.
 
     Nested mappings, lists and tuples are filtered too, six deep and a thousand values at most. An exception becomes
     "ClassName: redacted message"; bytes and foreign objects become their size or class in angle brackets.
@@ -118,26 +119,26 @@ def filter_metadata(metadata: Mapping[str, object], keep: Container[str] = ()) -
 
 
 def describe_error(error: BaseException) -> str:
-    """Return "ClassName: redacted message" of an exception, whatever its `__str__` does."""
+    """Return "ClassName: redacted message" for an exception, whatever its `__str__` does."""
     name = redact_text(type(error).__name__, 100)
     message = redact_text(_text(error) or "")
     return f"{name}: {message}" if message else name
 
 
 def one_line(text: str) -> str:
-    """A text whose control characters are escaped: a log record that shows it is one line, and changes no terminal."""
+    """The text with its control characters escaped: a log record that shows it is one line, and safe on a terminal."""
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
 
 
 def log_fault(log: logging.Logger, error: BaseException, text: str, *args: object) -> None:
-    """Log an error with its traceback, and no secret of its texts. Raises nothing that a logging handler raises."""
+    """Log an error with its traceback, its texts redacted. Raises nothing that a logging handler raises."""
     with contextlib.suppress(Exception):
         log.error(text, *args, exc_info=_stand_in(error, _MAX_CAUSES), stacklevel=2)
 
 
 def _stand_in(error: BaseException, causes: int) -> BaseException:
-    """What a record may show for an error: its traceback, a class of the same name, and redacted one-line texts, of its
-    notes and causes too. The members of a group are left out."""
+    """A copy of an error that is safe to log: its traceback, a class of the same name, and redacted one-line texts,
+    including those of its notes and causes. The members of an exception group are left out."""
     kind = type(error)
     named = type(kind.__name__, (Exception,), {"__module__": kind.__module__, "__qualname__": kind.__qualname__})
     made: BaseException = named(redact_text(_text(error) or ""))
@@ -157,7 +158,7 @@ _Items: TypeAlias = list[object] | tuple[object, ...] | Set[object]
 
 
 class _Walk:
-    """One filtering of one structure, with a budget for all of it."""
+    """One pass over one structure, with a budget of values for the whole of it."""
 
     __slots__ = ("left",)
 
@@ -199,7 +200,7 @@ class _Walk:
                 return REDACTED  # ("Authorization", "..."): a header as a pair
             items = [self.value(item, depth) for item in islice(value, self.left) if self.spend()]
             return tuple(items) if isinstance(value, tuple) else items
-        except Exception:  # a foreign container's own code: the key stays, its content does not
+        except Exception:  # raised by the container's own code: keep the key, drop the content
             return REDACTED
 
 
@@ -221,14 +222,14 @@ def _text(value: object) -> str | None:
 
 
 def _clean(text: str, window: int) -> str:
-    """Cut to the window, drop control and invisible characters; LF stays, any other blank becomes a space."""
+    """Cut to the window and drop control and invisible characters; LF stays, any other whitespace becomes a space."""
     cut = text[:window]
     if not cut.isprintable():
         cut = cut.replace("\r", "\n")  # before any search: "pass\0word=x" must not slip through
         cut = "".join(c if c.isprintable() or c == "\n" else " " if c.isspace() else "" for c in cut)
     if len(text) <= window:
         return cut
-    # What the cut tore in two, such as "user:pass" before its "@", may no longer look like a secret.
+    # A word that the cut divides, such as "user:pass" before its "@", may no longer look like a secret: drop it.
     tail = cut[-_OVERHANG:]
     return cut[:-_OVERHANG] + tail[: max(tail.rfind(" "), tail.rfind("\n")) + 1]
 
@@ -265,7 +266,7 @@ def _pairs(text: str) -> str:
 
 
 def _value_end(text: str, found: re.Match[str]) -> int:
-    """Where the value of a sensitive key ends: too late rather than too early."""
+    """Where the value of a sensitive key ends. If unsure, too late rather than too early."""
     start = found.end()
     line_end = text.find("\n", start) % (len(text) + 1)  # without an LF, the end of the text
     if ":" in found[0] and not text[text.rfind("\n", 0, found.start()) + 1 : found.start()].strip():

@@ -1,12 +1,12 @@
 """The bus: named events, and the handlers attached to them.
 
 A handler is called as `function(event, measurements, metadata, config)` in the thread that emits, in the order of
-attachment. It may attach, detach and execute; it must return soon and must not change the mappings it is given, which
-other handlers see too. What it raises reaches neither the emitter nor the other handlers: it stays attached, and
+attachment. It may attach, detach and execute; it must return soon and must not change the mappings it receives, which
+the other handlers receive too. If it raises, neither the emitter nor the other handlers notice: it stays attached, and
 `telemetry.handler.failure` is emitted (one log record with traceback per handler and minute).
 
-Threads: every method from any thread, and from code of a signal's handler that interrupts another one. Handler tables
-are copied on write, without a lock: a writer that finds another change after its own writes them again. `execute` reads
+Threads: call every method from any thread, also from a signal handler that interrupts another call. Handler tables are
+copied on write, without a lock: a writer that finds another change after its own writes them again. `execute` reads
 one entry. Never starts a thread. Modelled on BEAM's telemetry, whose names it keeps.
 """
 
@@ -56,7 +56,7 @@ Metadata = Mapping[str, Any]
 
 
 class HandlerFunction(Protocol):
-    """What is attached: a function that is called with each event, in the thread that emits."""
+    """A function that can be attached: it is called with each event, in the thread that emits."""
 
     def __call__(self, event: str, measurements: Measurements, metadata: Metadata, config: Any, /) -> object: ...
 
@@ -64,13 +64,13 @@ class HandlerFunction(Protocol):
 Entry = tuple[Hashable, HandlerFunction, Any, "Bind | None"]  # handler_id, function, config, bind
 
 _log = logging.getLogger(__name__)
-_UNHEARD: Final = 1000  # events without a handler that `execute` remembers; names may have no end
+_UNHANDLED: Final = 1000  # events without a handler that `execute` remembers; the number of names may have no limit
 
 
 @dataclass(frozen=True, slots=True)
 class Unguarded:
-    """What `bind` may return instead of a recorder: one that raises nothing for finite numbers. It is called as it is,
-    which saves the call of a guard in front of it."""
+    """What `bind` may return instead of a recorder: a recorder that raises nothing for finite numbers. It is called
+    directly, which saves the call of a guard around it."""
 
     record: Recorder
 
@@ -89,24 +89,25 @@ class Handler:
 
 
 class EventSlot:
-    """One event of one bus. An emitter keeps it, asks `if slot.handlers:` (17 ns), and else builds nothing."""
+    """One event of one bus. An emitter keeps it and builds an event only `if slot.handlers:`, which costs 17 ns."""
 
     __slots__ = ("_bus", "attached", "event", "handlers")
 
     def __init__(self, bus: Bus, event: str) -> None:
         self._bus = bus
         self.event: str = event
-        self.attached: dict[_Attachment, None] = {}  # in order; the bus's own
-        self.handlers: tuple[Entry, ...] = ()  # made of `attached`; replaced as a whole
+        self.attached: dict[_Attachment, None] = {}  # in order; changed by the bus only
+        self.handlers: tuple[Entry, ...] = ()  # made from `attached`; replaced as a whole
 
     def emit(self, measurements: Measurements, metadata: Metadata) -> None:
         """Call every handler of this event in the calling thread."""
         self.emit_to(self.handlers, measurements, metadata)
 
     def recorder(self, names: tuple[str, ...], metadata: Metadata) -> Recorder | None:
-        """For an emitter that emits the same metadata over and over, in one thread: a function that takes the values of
-        the measurements `names`, finite numbers, and emits. None if no handler is attached. Good until `bus.version`
-        changes. What a handler, its `bind` or its recorder raises is reported, and reaches no emitter.
+        """For an emitter that emits the same metadata repeatedly, in one thread: a function that takes the values of
+        the measurements `names`, finite numbers, and emits them. None if no handler is attached. Valid until
+        `bus.version` changes. What a handler, its `bind` or its recorder raises is reported and never reaches the
+        emitter.
         """
         recorders, others = [], []
         for entry in self.handlers:
@@ -130,15 +131,16 @@ class EventSlot:
             return None
         try:
             return bind(names, metadata)
-        except Exception as error:  # its function gets the mappings then
+        except Exception as error:  # then its function is called with the mappings
             self._bus.report_failure(self.event, handler_id, config, error)
             return None
 
     def _in_turn(self, recorders: list[tuple[Entry, Recorder | Unguarded]], names: tuple[str, ...]) -> Recorder:
-        """All of them; a fault of one is reported, as it would be of its handler. (A `try` costs nothing here.)"""
+        """One function that calls all recorders; if one raises, that is reported like a fault of its handler. (A `try`
+        costs nothing here.)"""
         report, event = self._bus.report_failure, self.event
         plain = [one.record if isinstance(one, Unguarded) else one for _, one in recorders]
-        # Two reporters, or one and KPIs, hear each message: no loop, no star.
+        # The usual case: two reporters, or a reporter and KPIs. Without a loop and star arguments it is faster.
         if len(plain) == 2 and len(names) in (1, 2):
             first, second = plain
             of_first, of_second = recorders[0][0], recorders[1][0]
@@ -183,7 +185,7 @@ class EventSlot:
         names: tuple[str, ...],
         metadata: Metadata,
     ) -> Recorder:
-        """The recorders, and the handlers without one."""
+        """One function that calls the recorders, then the handlers without one."""
         bound = self._in_turn(recorders, names) if recorders else None
 
         def record(*values: Any) -> None:
@@ -194,7 +196,7 @@ class EventSlot:
         return record
 
     def emit_to(self, handlers: Iterable[Entry], measurements: Measurements, metadata: Metadata) -> None:
-        """Call these of the event's handlers in the calling thread."""
+        """Call these handlers of the event in the calling thread."""
         event = self.event
         for handler_id, function, config, _ in handlers:
             try:
@@ -218,23 +220,23 @@ def _ignore(event: str, measurements: Measurements, metadata: Metadata, config: 
 
 
 _Call = tuple[Hashable, HandlerFunction, Any, tuple[Entry, ...]]
-_NOBODY: Final[_Call] = (None, _ignore, None, ())
+_NO_HANDLER: Final[_Call] = (None, _ignore, None, ())
 
 
 class Bus:
-    """An isolated set of events and handlers. `clock` is for the rate limit of its log."""
+    """An isolated set of events and handlers. `clock` times the limit on log records."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._log_limit = LogLimit(clock)
-        self._lock = threading.RLock()  # guards handler_errors, in one statement; again for what a signal interrupts
+        self._lock = threading.RLock()  # guards handler_errors, in one statement; re-entrant for signal handlers
         self._slots: dict[str, EventSlot] = {}
         # By event: its first handler's id, function and config, and its other handlers.
         self._calls: dict[str, _Call] = {}
         self._attachments: dict[Hashable, _Attachment] = {}
         self._versions = itertools.count(1)
-        self.profiles: dict[object, Profile] = {}  # by the Monitor that runs on it, the first one first
+        self.profiles: dict[object, Profile] = {}  # by the Monitor that runs on this bus, in the order they started
         self.handler_errors: int = 0
-        self.version: int = 0  # another number whenever other handlers may be called for an event
+        self.version: int = 0  # changes whenever the handlers of an event may have changed
         process.on_fork(self)
 
     def after_fork(self) -> None:
@@ -242,7 +244,7 @@ class Bus:
         self._lock = threading.RLock()
 
     def slot(self, event: str) -> EventSlot:
-        """The slot of this event, made if need be; it stays the same for the life of the bus."""
+        """The slot of this event, made if necessary; it stays the same for the life of the bus."""
         return self._slot(event)
 
     def _slot(self, event: str) -> EventSlot:
@@ -260,9 +262,9 @@ class Bus:
     ) -> None:
         """Attach one handler to one event. Raises HandlerExists if the id is taken on this bus.
 
-        `bind(names, metadata)`, if given, is asked by emitters that emit the same metadata over and over (see
-        EventSlot.recorder): it returns a function of the values of the measurements `names`, finite numbers, which is
-        called in place of `function`, or None for none. If it raises, that is reported, and `function` is called.
+        Emitters that emit the same metadata repeatedly (see EventSlot.recorder) call `bind(names, metadata)`, if it is
+        set. It returns a function of the values of the measurements `names`, finite numbers, to be called in place of
+        `function`, or None to have `function` called. If it raises, that is reported, and `function` is called.
         """
         self.attach_many(handler_id, (event,), function, config, bind=bind)
 
@@ -278,29 +280,30 @@ class Bus:
     ) -> None:
         """Attach one handler to several events under one id. Raises HandlerExists if the id is taken on this bus."""
         if isinstance(events, str):
-            raise ConfigurationError(f"attach_many takes a list of events, given the string {events!r}; use attach")
+            raise ConfigurationError(f"attach_many takes a list of events, got the string {events!r}; use attach")
         names = tuple(dict.fromkeys(events))
         for name in names:
             if not isinstance(name, str) or not name:
                 raise ConfigurationError(
-                    f"an event is a non-empty string such as ws.events.MESSAGE_RECEIVED, not {name!r}"
+                    f"an event must be a non-empty string such as ws.events.MESSAGE_RECEIVED, got {name!r}"
                 )
         if not names:
-            raise ConfigurationError(f"handler {handler_id!r} is attached to no event; give at least one")
+            raise ConfigurationError(f"handler {handler_id!r} is attached to no event; pass at least one")
         entry = _entry(handler_id, function, config, bind)
         attachment = _Attachment(names, entry)
         if self._attachments.setdefault(handler_id, attachment) is not attachment:
             raise HandlerExists(
-                f"a handler with the id {handler_id!r} is attached already; detach it first, or choose another id"
+                f"a handler with the id {handler_id!r} is already attached; detach it first, or use another id"
             )
         for name in names:
             self._slot(name).attached[attachment] = None
-        if self._attachments.get(handler_id) is not attachment:  # detached meanwhile, perhaps before it was everywhere
+        if self._attachments.get(handler_id) is not attachment:  # detached meanwhile, before all slots had it
             self._take_off(attachment)
         self._write_tables(names)
 
     def detach(self, handler_id: Hashable) -> None:
-        """Detach the handler from all its events. Raises HandlerNotFound. A call under way elsewhere still ends."""
+        """Detach the handler from all its events. Raises HandlerNotFound. A call in progress in another thread is
+        finished."""
         attachment = self._attachments.pop(handler_id, None)
         if attachment is None:
             raise _not_found(handler_id)
@@ -315,8 +318,8 @@ class Bus:
     def replace(
         self, handler_id: Hashable, function: HandlerFunction, config: Any = None, *, bind: Bind | None = None
     ) -> None:
-        """Put another function in an attached handler's place. Each emission reaches the old or the new one, never both
-        and never neither. Raises HandlerNotFound."""
+        """Replace the function of an attached handler. Each event is dispatched to either the old or the new one, never
+        to both or neither. Raises HandlerNotFound."""
         entry, attachment = _entry(handler_id, function, config, bind), self._attachments.get(handler_id)
         if attachment is None:
             raise _not_found(handler_id)
@@ -324,19 +327,19 @@ class Bus:
         self._write_tables(attachment.events)
 
     def followed(self) -> Profile:
-        """The profile of a client that was given none: of the first Monitor that runs on this bus, else the standard
-        one."""
+        """The profile of a client without its own: that of the first Monitor that runs on this bus, by default the
+        standard one."""
         return next(iter(self.profiles.copy().values()), STANDARD)
 
     def renew(self) -> None:
-        """An emitter lets other events out than before: what was made for one version has to be made anew."""
+        """Change the version because an emitter emits other events than before: emitters then renew their recorders."""
         self._write_tables(())
 
     def _write_tables(self, events: Iterable[str]) -> None:
         """Bring what emissions read up to date with what is attached.
 
-        Another thread, or a signal's handler, may do the same meanwhile, and may have seen more or less: who finds
-        another version than it has set writes again, so that the last one to write has seen everything.
+        Another thread or a signal handler may do the same at the same time, and may have seen more or fewer changes. A
+        writer that finds another version than it has set writes again, so that the last writer has seen all changes.
         """
         version = -1
         while self.version != version:
@@ -348,10 +351,10 @@ class Bus:
                     self._calls[event] = (*handlers[0][:3], handlers[1:])
                 else:
                     self._calls.pop(event, None)
-        self.version = next(self._versions)  # now that the tables are written: emitters renew what they made of them
+        self.version = next(self._versions)  # after the tables are written: emitters renew what they made from them
 
     def list_handlers(self, prefix: str = "") -> list[Handler]:
-        """The handlers of all events at or below a dotted prefix, all for the empty one; event by event."""
+        """The handlers of all events at or below a dotted prefix, event by event; all handlers for ''."""
         prefix = prefix.rstrip(".")
         return [
             Handler(handler_id, slot.event, function, config)
@@ -362,17 +365,17 @@ class Bus:
 
     def execute(self, event: str, measurements: Measurements, metadata: Metadata) -> None:
         """Emit one event: call its handlers here and now. Raises nothing that a handler raised."""
-        try:  # nearly always there is one handler: a loop over it costs as much again
+        try:  # nearly always there is one handler: a loop over it would double the cost
             handler_id, function, config, others = self._calls[event]
         except KeyError:
-            if len(self._calls) < _UNHEARD:  # the next time it is found sooner than an error is raised
-                self._calls.setdefault(event, _NOBODY)
+            if len(self._calls) < _UNHANDLED:  # next time the entry is found, which is faster than a KeyError
+                self._calls.setdefault(event, _NO_HANDLER)
             return
         try:
             function(event, measurements, metadata, config)
         except Exception as error:
             self.report_failure(event, handler_id, config, error)
-        if others:  # as emit_to does, without a call for it: two reporters hear of each message
+        if others:  # as in emit_to, inline: the call would cost too much for each message
             for handler_id, function, config, _ in others:
                 try:
                     function(event, measurements, metadata, config)
@@ -381,10 +384,10 @@ class Bus:
 
     @contextmanager
     def span(self, prefix: str, metadata: Metadata) -> Iterator[dict[str, Any]]:
-        """Emit `prefix.start`, then `prefix.stop`, or `prefix.exception` and raise on.
+        """Emit `prefix.start`, then `prefix.stop`; if the body raises, emit `prefix.exception` and re-raise.
 
-        Start measures monotonic_time and system_time, the others duration and monotonic_time (ns). What the body puts
-        into the yielded dict joins the metadata of the last event.
+        Start measures monotonic_time and system_time, the others duration and monotonic_time (ns). Entries that the
+        body adds to the yielded dict are added to the metadata of the last event.
         """
         began = time.monotonic_ns()
         self.execute(f"{prefix}.start", {"monotonic_time": began, "system_time": time.time_ns()}, metadata)
@@ -403,8 +406,8 @@ class Bus:
         self.execute(f"{prefix}.stop", {"duration": ended - began, "monotonic_time": ended}, {**metadata, **extra})
 
     def report_failure(self, event: str, handler_id: Hashable, config: Any, error: Exception) -> None:
-        """Count, log and emit that a handler raised. A failing handler of that event is counted and logged only."""
-        if not process.ALIVE[0]:  # a child forked without hooks: the lock may be held by a thread that is not here
+        """Count, log and emit that a handler raised. For a failing handler of that very event: only count and log."""
+        if not process.ALIVE[0]:  # a child forked without hooks: a thread of the parent may have held the lock
             process.in_child()
         with self._lock:
             self.handler_errors += 1
@@ -412,7 +415,7 @@ class Bus:
             log_fault(
                 _log,
                 error,
-                "telemetry handler %r raised at %s; it stays attached, further ones like it are not logged for %d s",
+                "telemetry handler %r raised at %s; it stays attached; errors like it are not logged again for %d s",
                 handler_id,
                 event,
                 LOG_EVERY,
@@ -430,10 +433,10 @@ class Bus:
 def _entry(handler_id: Hashable, function: HandlerFunction, config: Any, bind: Bind | None) -> Entry:
     if not callable(function):
         raise ConfigurationError(
-            f"handler {handler_id!r} is {function!r}; give a callable (event, measurements, metadata, config)"
+            f"handler {handler_id!r} is {function!r}; pass a callable (event, measurements, metadata, config)"
         )
     if bind is not None and not callable(bind):
-        raise ConfigurationError(f"bind of handler {handler_id!r} is {bind!r}; give a callable (names, metadata)")
+        raise ConfigurationError(f"bind of handler {handler_id!r} is {bind!r}; pass a callable (names, metadata)")
     checks.function(f"handler {handler_id!r}", function, "event", "measurements", "metadata", "config", answers=False)
     if bind is not None:
         checks.function(f"bind of handler {handler_id!r}", bind, "names", "metadata")

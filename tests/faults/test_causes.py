@@ -177,7 +177,7 @@ def test_a_first_start_that_goes_on_trying_is_logged(
         assert server.connections > 1
     texts = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert len(texts) == 1
-    assert texts[0].startswith("client md-1: not connected yet, trying again: ")
+    assert texts[0].startswith("client md-1: not connected yet, retrying: ")
 
 
 def test_a_refused_upgrade_waits_at_the_cap_and_alerts_at_once() -> None:

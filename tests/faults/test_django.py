@@ -213,14 +213,14 @@ def test_unusable_settings_are_reported_by_the_system_checks(
         ended = site.end()
     assert ended.code == 1
     for sentence in (
-        "WSNOVA_STATSD_PROFIL is no setting; there are: ",
+        "WSNOVA_STATSD_PROFIL is no setting; allowed: ",
         "WSNOVA_STATSD_FLUSH_INTERVAL: flush_interval ",
         "WSNOVA_STATSD_START is 'always'; allowed: auto, never",
-        "WSNOVA_STATSD_CLIENTS['a']: it is None; give a URL",
+        "WSNOVA_STATSD_CLIENTS['a']: it is None; use a URL",
         "WSNOVA_STATSD_CLIENTS['b']: ",
         "WSNOVA_STATSD_CLIENTS['c']: feeds.live has no 'mak'; its clients: none; did you mean 'make'?",
         "WSNOVA_STATSD_CLIENTS['d']: there is no module 'fees'",
-        "the name given to on_message is 'md-1'; allowed: c, d",
+        "the name passed to on_message is 'md-1'; allowed: c, d",
     ):
         assert f"(wsnova_statsd.E001) {sentence}" in ended.errors, ended.errors
     assert "Traceback" not in ended.errors

@@ -231,7 +231,7 @@ def test_an_unusable_configuration_is_one_sentence(agent: DogStatsDReceiver, fol
     )
     with _site(agent, folder, where, "ws://127.0.0.1:1", "-c", refused) as site:
         ended = site.end()
-    assert ended.said.startswith("WSNOVA_STATSD_PROFIL is no setting; there are: ")
+    assert ended.said.startswith("WSNOVA_STATSD_PROFIL is no setting; allowed: ")
     assert ended.said.endswith("did you mean 'WSNOVA_STATSD_PROFILE'?\n")
     (folder / "two.py").write_text(
         "from shop import create_app\napp = create_app(WSNOVA_STATSD_CLIENTS={'a': 'shop.fails', 'b': 'shop.make'})\n"
@@ -243,7 +243,7 @@ def test_an_unusable_configuration_is_one_sentence(agent: DogStatsDReceiver, fol
     assert [(one["client_id"], one["state"] == "closed") for one in page["clients"]] == [("a", True), ("md-2", False)]
     for sentence in (
         "client a is not started: shop.fails raised LookupError: no such venue",
-        "client b is not started: WSNOVA_STATSD_CLIENTS['b'] is another one than in the application that named it",
+        "client b is not started: WSNOVA_STATSD_CLIENTS['b'] differs from the value in the application that named it",
         "the Monitor that the settings ask for is not started: ConfigurationError: ws.init was called with ",
     ):
         assert ended.errors.count(sentence) == 1, ended.errors

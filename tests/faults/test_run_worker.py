@@ -136,7 +136,7 @@ def test_logging_and_telemetry_that_the_module_has_set_up_are_left_alone(
         ended = program.end(signal.SIGTERM)
     assert ended.code == 0
     assert ended.errors.splitlines() == [
-        "MINE telemetry is as feeds set it up",
+        "MINE telemetry is already set up by feeds",
         "MINE running md-1; SIGTERM or Ctrl-C ends it",
         "MINE SIGTERM: closing",
     ]

@@ -147,7 +147,7 @@ def test_from_a_new_project_to_a_metric(tmp_path: Path) -> None:
                 lambda seen: seen.count("websocket.message.received", {"client": "md-1"}) == 1, PATIENCE
             )
             assert up, site.told()
-            assert "nothing handles the messages of client md-1" in site.errors
+            assert "the messages of client md-1 are counted and have no handler" in site.errors
             os.killpg(site.pid, signal.SIGTERM)
         assert feed.connections == 1
     assert time.monotonic() - began < 60

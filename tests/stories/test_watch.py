@@ -188,10 +188,10 @@ def _page() -> str:
 def test_every_command_line_of_the_page_is_accepted_and_what_it_names_exists() -> None:
     """By the command's own parser."""
     lines = re.findall(r"^wsnova-statsd .*$", _page(), re.MULTILINE)
-    assert len(lines) == 9
+    assert len(lines) == 10
     for line in lines:
         args, unknown = build_parser().parse_known_args(shlex.split(line)[1:])
-        assert (args.command, unknown) == ("watch", [])
+        assert (args.command in ("watch", "demo"), unknown) == (True, [])
     assert all((CWD / name).exists() for name in re.findall(r"\]\((\S+)\)", _page()))
 
 
@@ -287,18 +287,18 @@ def test_in_a_terminal_every_row_has_name_value_and_distinguishing_tags(columns:
 @pytest.mark.parametrize(
     ("arguments", "environ", "told"),
     [
-        ([], {}, "this is no terminal; use --plain for lines, --json for documents, or --web PORT"),
-        (["--port", "70000"], {}, "'70000' is no port"),
-        (["--forward", "localhost"], {}, "'localhost' is no address"),
-        (["--forward", "/nowhere/dsd"], {}, "'/nowhere/dsd' is no socket"),
-        (["--plain", "--speed", "0"], {}, "'0' is no speed"),
+        ([], {}, "this is not a terminal; use --plain for lines, --json for documents, or --web PORT"),
+        (["--port", "70000"], {}, "'70000' is not a port"),
+        (["--forward", "localhost"], {}, "'localhost' is not an address"),
+        (["--forward", "/nowhere/dsd"], {}, "'/nowhere/dsd' is not a socket"),
+        (["--plain", "--speed", "0"], {}, "'0' is not a speed"),
         (["--plain", "--speed", "2"], {}, "--speed is given without --replay"),
         (["--plain", "--json"], {}, "not allowed with argument"),
         (["--json", "--filter", "x"], {}, "--filter is for --plain"),
         (["--plain", "--replay", "/nowhere/x"], {}, "cannot read the recording /nowhere/x: No such file"),
-        (["--plain", "--replay", "x", "--port", "1"], {}, "--replay listens at nothing"),
+        (["--plain", "--replay", "x", "--port", "1"], {}, "--replay does not listen"),
         (["--plain", "--socket", "x", "--port", "1"], {}, "--socket and --port are given"),
-        (["--plain", "--socket", "x", "--", "true"], {}, "a COMMAND is given beside --socket"),
+        (["--plain", "--socket", "x", "--", "true"], {}, "a COMMAND is given together with --socket"),
         (["--plain", "--host", "192.0.2.1"], {}, "cannot listen at 192.0.2.1:8125"),
         (["--plain", "--", "/nowhere/program"], {}, "cannot start '/nowhere/program'"),
         (["--profile", "loud"], {}, "'loud'"),
@@ -324,7 +324,7 @@ def test_a_taken_port_is_refused_with_its_holder_and_the_remedy() -> None:
         )
     assert done.returncode == 2
     assert f"pid {os.getpid()} (" in done.stderr
-    assert f"use --port {port + 1}, and DD_DOGSTATSD_PORT={port + 1}" in done.stderr
+    assert f"use --port {port + 1}, and set DD_DOGSTATSD_PORT={port + 1}" in done.stderr
 
 
 @pytest.mark.parametrize(("gone", "arguments"), [("textual", []), ("textual_serve", ["--web", "0"])])

@@ -264,7 +264,7 @@ def test_a_web_port_that_is_taken_is_one_sentence() -> None:
             check=False,
         )
     assert done.returncode == 2
-    assert f"cannot listen at 127.0.0.1 port {port}: Address already in use; --web 0 takes a free one" in done.stderr
+    assert f"cannot listen at 127.0.0.1 port {port}: Address already in use; use --web 0 for a free one" in done.stderr
 
 
 # -- in a real browser

@@ -269,13 +269,13 @@ def test_a_rule_that_raises_is_isolated_by_the_bus(caplog: pytest.LogCaptureFixt
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ({"rules": 5}, "alerts is 5; give a list"),
-        ({"rules": [alerts.SlowProcessing]}, "alerts holds <class"),
-        ({"rules": ["slow"]}, "alerts holds 'slow'; give rules such as"),
-        ({"rules": [], "sinks": print}, "alert_sinks is <built-in function print>; give a list"),
-        ({"rules": [], "sinks": [7]}, "a sink is 7; give a StatsdReporter, ws.alerts.ToLog() or a function"),
+        ({"rules": 5}, "alerts is 5; pass a list"),
+        ({"rules": [alerts.SlowProcessing]}, "alerts contains <class"),
+        ({"rules": ["slow"]}, "alerts contains 'slow'; pass rules such as"),
+        ({"rules": [], "sinks": print}, "alert_sinks is <built-in function print>; pass a list"),
+        ({"rules": [], "sinks": [7]}, "a sink is 7; pass a StatsdReporter, ws.alerts.ToLog() or a function"),
         ({"rules": [], "profile": "fast"}, "profile is 'fast'"),
-        ({"rules": [alerts.SlowProcessing(1)]}, "below the profile's slow_after"),
+        ({"rules": [alerts.SlowProcessing(1)]}, "the profile emits no event below its slow_after"),
     ],
 )
 def test_what_cannot_be_watched_or_reported_is_refused_at_once(arguments: Any, sentence: str) -> None:

@@ -73,7 +73,7 @@ def test_a_status_line_is_read(line: bytes, status: int, minor: int) -> None:
 def test_an_invalid_status_line_is_refused(line: bytes) -> None:
     """RFC 9112, section 4: three digits between two blanks, of which the second is there without a reason too."""
     assert _fails(line + b"\r\n\r\n") == (
-        "the server's answer to the upgrade begins with no status line of HTTP/1.1; look for what writes it so"
+        "the server's answer to the upgrade begins with no status line of HTTP/1.1; check which program sends it"
     )
 
 
@@ -105,7 +105,7 @@ def test_what_cannot_become_http_is_known_by_its_first_bytes(first: bytes) -> No
 @pytest.mark.parametrize("record", [b"\x15\x03\x01\x00\x02\x02\x16", b"\x16\x03\x03\x00"])
 def test_a_tls_server_is_named_in_the_error(record: bytes) -> None:
     """Its alert is no HTTP."""
-    assert _fails(record) == "the server speaks TLS on this port; use wss:// in the place of ws://"
+    assert _fails(record) == "the server speaks TLS on this port; use wss:// instead of ws://"
 
 
 # Fields

@@ -235,11 +235,11 @@ _without_app: Any = lambda: None  # noqa: E731
 @pytest.mark.parametrize(
     ("call", "said"),
     [
-        (lambda: _untyped("wss://feed.example"), "lifespan was given 'wss://feed.example'; give it clients"),
+        (lambda: _untyped("wss://feed.example"), "lifespan was passed 'wss://feed.example'; pass clients"),
         (lambda: _untyped(_quiet, _quiet), "or one application"),
         (lambda: lifespan(inner=_generator), "decorate it with contextlib.asynccontextmanager"),
         (lambda: lifespan(inner=_without_app), "inner takes"),
-        (lambda: lifespan()({"type": "http"}), "has no application yet: write lifespan(client)(application)"),
+        (lambda: lifespan()({"type": "http"}), "has no application yet; use lifespan(client)(application)"),
     ],
 )
 def test_an_unusable_argument_is_refused_at_once(call: Any, said: str) -> None:

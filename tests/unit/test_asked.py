@@ -80,8 +80,8 @@ def test_any_other_text_is_promql() -> None:
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("sum:m{*", "here is no query: '*' is not expected in the PromQL 'sum:m{*'"),
-        ("how many", "here is no query: 'many' is not expected in the PromQL 'how many'"),
+        ("sum:m{*", "here is not a query: '*' is not expected in the PromQL 'sum:m{*'"),
+        ("how many", "here is not a query: 'many' is not expected in the PromQL 'how many'"),
         ("1 + 1", "here asks for no metric: '1 + 1'"),
     ],
 )

@@ -154,7 +154,7 @@ def test_a_function_that_can_be_called_so_passes(given: Callable[..., Any]) -> N
 def test_a_function_whose_body_would_never_run_is_refused(given: Callable[..., Any], answers: bool) -> None:
     """A coroutine function in every form: it would return at once, and be counted as done."""
     with pytest.raises(
-        ConfigurationError, match=r"^x is the coroutine function \w+, whose body would never run, as this "
+        ConfigurationError, match=r"^x is the coroutine function \w+, whose body would never run: this "
     ):
         checks.function("x", given, "message", answers=answers)
 
@@ -171,7 +171,7 @@ def test_the_line_that_passes_messages_to_a_loop_works(arguments: tuple[str, ...
     """The error's own line, run in another thread, puts the handler's message into the loop's queue."""
     with pytest.raises(ConfigurationError) as caught:
         checks.function("x", _coroutine, *arguments, answers=False)
-    line = re.search(r"give (lambda.*), and await queue\.get\(\) there$", str(caught.value))
+    line = re.search(r"pass (lambda.*), and await queue\.get\(\) there$", str(caught.value))
     assert line is not None
 
     async def main() -> object:
@@ -191,7 +191,7 @@ def test_a_function_of_other_arguments_is_refused_with_both_lists() -> None:
 
     with pytest.raises(ConfigurationError) as caught:
         checks.function("x", handler)
-    assert str(caught.value) == "x takes (event, token), and is called with (): missing a required argument: 'event'"
+    assert str(caught.value) == "x takes (event, token), but is called with (): missing a required argument: 'event'"
 
 
 class _Box:

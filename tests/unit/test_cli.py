@@ -182,7 +182,7 @@ def test_a_reader_that_closes_its_pipe_causes_no_traceback() -> None:
         (
             OSError("the disk\nis full"),
             1,
-            "wsnova-statsd demo: OSError: the disk is full; --debug shows the traceback\n",
+            "wsnova-statsd demo: OSError: the disk is full; use --debug for the traceback\n",
         ),
     ],
 )

@@ -35,10 +35,10 @@ def _no_socket_of_the_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
         (["--port", "0"], "'0'", "1 to 65535"),
         (["--port", "65536"], "'65536'", "1 to 65535"),
         (["--port", "http"], "'http'", "1 to 65535"),
-        (["--socket", ""], "''", "that of a socket"),
-        (["--socket", "a\0b"], r"'a\x00b'", "that of a socket"),
-        (["--socket", "/s", "--host", "h"], "--socket", "one of the two"),
-        (["--socket", "/s", "--port", "8125"], "--socket", "one of the two"),
+        (["--socket", ""], "''", "the path of a socket"),
+        (["--socket", "a\0b"], r"'a\x00b'", "the path of a socket"),
+        (["--socket", "/s", "--host", "h"], "--socket", "pass the socket, or host and port"),
+        (["--socket", "/s", "--port", "8125"], "--socket", "pass the socket, or host and port"),
         (["--loud"], "'--loud'", "--host, --port, --socket, --json"),
     ],
 )
@@ -88,25 +88,25 @@ def _origin(**given: Any) -> str:
 @pytest.mark.parametrize(
     ("environ", "given", "told"),
     [
-        ({}, {}, "UDP localhost port 8125, by default: no setting says otherwise"),
+        ({}, {}, "UDP localhost port 8125, by default: no setting names another"),
         ({}, {"host": "h", "port": 9}, "UDP h port 9, from --host, --port"),
         ({}, {"socket_path": "/s"}, "Unix socket /s, from --socket"),
         ({"DD_AGENT_HOST": "h"}, {}, "UDP h port 8125, from DD_AGENT_HOST"),
         ({"DD_AGENT_HOST": "localhost"}, {}, "UDP localhost port 8125, from DD_AGENT_HOST"),
         ({"DD_DOGSTATSD_PORT": "1"}, {}, "UDP localhost port 1, from DD_DOGSTATSD_PORT"),
-        ({"DD_AGENT_HOST": ""}, {}, "UDP localhost port 8125, by default: no setting says otherwise"),
+        ({"DD_AGENT_HOST": ""}, {}, "UDP localhost port 8125, by default: no setting names another"),
         ({"DD_AGENT_HOST": "h"}, {"port": 9}, "UDP h port 9, from --port, DD_AGENT_HOST"),
         ({"DD_DOGSTATSD_URL": "unix:///s"}, {}, "Unix socket /s, from DD_DOGSTATSD_URL"),
         ({"DD_DOGSTATSD_URL": "udp://me:secret@u:7"}, {}, "UDP u port 7, from DD_DOGSTATSD_URL"),
         (
             {"DD_DOGSTATSD_URL": "udp://u:7", "DD_AGENT_HOST": "h"},
             {},
-            "UDP u port 7, from DD_DOGSTATSD_URL; DD_AGENT_HOST set as well, without a say",
+            "UDP u port 7, from DD_DOGSTATSD_URL; DD_AGENT_HOST set as well, without effect",
         ),
         (
             {"DD_DOGSTATSD_URL": "udp://u:7", "DD_DOGSTATSD_PORT": "9"},
             {"host": "h"},
-            "UDP h port 9, from --host, DD_DOGSTATSD_PORT; DD_DOGSTATSD_URL set as well, without a say",
+            "UDP h port 9, from --host, DD_DOGSTATSD_PORT; DD_DOGSTATSD_URL set as well, without effect",
         ),
     ],
 )
@@ -122,7 +122,7 @@ def test_the_address_is_printed_with_the_settings_that_decide_it(
 def test_the_agents_socket_is_found_without_a_setting() -> None:
     """Because it is there."""
     Path(settings.DEFAULT_SOCKET).touch()
-    assert _origin() == f"Unix socket {settings.DEFAULT_SOCKET}, by default: no setting says otherwise"
+    assert _origin() == f"Unix socket {settings.DEFAULT_SOCKET}, by default: no setting names another"
 
 
 # -- what hangs
@@ -144,7 +144,7 @@ def test_a_resolver_that_hangs_is_reported_and_abandoned(capsys: pytest.CaptureF
     assert main(["doctor", "--host", "agent.example"]) == 1
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[:2] for line in lines[:2]] == [["ok", "address"], ["FAIL", "resolve"]]
-    assert "agent.example: the resolver has not answered in 0.02 s; name the Agent by its IP address" in lines[1]
+    assert "agent.example: the resolver has not answered in 0.02 s; use the Agent's IP address" in lines[1]
 
 
 def test_work_within_its_time_returns_or_raises_as_itself() -> None:

@@ -131,13 +131,13 @@ def test_a_list_of_a_module_in_this_folder_is_judged(shop: Path, capsys: pytest.
         ("cli_lint_shop.late:A", "importing cli_lint_shop.late raises ConfigurationError: metric name 'no spaces' is "),
         ("cli_lint_shop.bad:failing", "cli_lint_shop.bad:failing raises RuntimeError: no\\nluck"),
         ("cli_lint_shop.bad:leaving", "cli_lint_shop.bad:leaving raises SystemExit: 7"),
-        ("cli_lint_shop.bad:LIST", "what lint judges raises RuntimeError: not\\nnow when it is read; give metric "),
-        ("cli_lint_shop.bad:ENDLESS", "what lint judges raises RecursionError: "),
+        ("cli_lint_shop.bad:LIST", "what lint checks raises RuntimeError: not\\nnow when it is read; pass metric "),
+        ("cli_lint_shop.bad:ENDLESS", "what lint checks raises RecursionError: "),
         ("cli_lint_shop.bad:yielding", "cli_lint_shop.bad:yielding raises RuntimeError: half way"),
-        ("cli_lint_shop.bad:asking", "cli_lint_shop.bad:asking takes (name), and is called with ()"),
+        ("cli_lint_shop.bad:asking", "cli_lint_shop.bad:asking takes (name), but is called with ()"),
         ("cli_lint_shop.bad:waiting", "cli_lint_shop.bad:waiting is the coroutine function waiting, whose body would "),
-        ("cli_lint_shop.bad:NOTHING", "there is nothing to judge: neither a metric definition nor a query"),
-        ("cli_lint_shop.bad:NUMBER", "what lint judges must be metric definitions and queries: "),
+        ("cli_lint_shop.bad:NOTHING", "there is nothing to check; pass metric definitions or queries"),
+        ("cli_lint_shop.bad:NUMBER", "what lint checks must be metric definitions and queries: "),
     ],
 )
 def test_what_cannot_be_judged_is_one_sentence_and_status_2(
@@ -154,7 +154,7 @@ def test_two_things_at_once_are_refused(capsys: pytest.CaptureFixture[str]) -> N
     """By name."""
     status, out, err = _run(capsys, "--guide", "a:b")
     assert (status, out) == (2, "")
-    assert err == "wsnova-statsd lint: --guide is given beside a:b; give one of the two\n"
+    assert err == "wsnova-statsd lint: --guide is given together with a:b; pass one of the two\n"
 
 
 def test_the_traceback_of_a_module_that_raises_is_shown_with_debug(

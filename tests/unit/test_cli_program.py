@@ -27,8 +27,8 @@ def test_the_folder_of_our_sitecustomize_stands_first_and_once() -> None:
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["nope.py"], "there is no script 'nope.py'; give the path of one, -m MODULE or -- COMMAND"),
-        (["feeds.live"], "and for clients of your own MODULE:NAME"),
+        (["nope.py"], "there is no script 'nope.py'; pass the path of a script, -m MODULE or -- COMMAND"),
+        (["feeds.live"], "or MODULE:NAME for your own clients"),
         (["--", "nope-nope"], "there is no command 'nope-nope' on the PATH; for a script leave out the --"),
         (["--", "./broken"], "'./broken' cannot be run: Exec format error"),
         (["--helth-file", "x", "y.py"], "did you mean '--health-file'?"),

@@ -52,15 +52,15 @@ def test_lists_of_your_own_replace_the_default_lists(
 @pytest.mark.parametrize(
     ("line", "told"),
     [
-        ("dashboards grafana --push", "--push is for Datadog; what is made for grafana is printed"),
+        ("dashboards grafana --push", "--push is for Datadog; leave it out: what is made for grafana is printed"),
         ("dashboards grafana --all", "--all is for Datadog"),
         ("dashboards grafana --namespace shop", "--namespace is for Datadog"),
-        ("monitors prometheus --dry-run", "--dry-run is for Datadog; what is made for prometheus is printed"),
+        ("monitors prometheus --dry-run", "--dry-run is for Datadog; leave it out: what is made for prometheus"),
         ("dashboards grafana --naming conventional", "the naming is 'conventional'; allowed: guide, prometheus"),
-        ("dashboards datadog --naming prometheus", "--naming is for what asks Prometheus"),
-        ("monitors --naming guide", "--naming is for what asks Prometheus"),
+        ("dashboards datadog --naming prometheus", "--naming is for Prometheus; leave it out"),
+        ("monitors --naming guide", "--naming is for Prometheus; leave it out"),
         ("dashboards granafa", "the board is 'granafa'"),
-        ("monitors promtheus", "whose monitors is 'promtheus'"),
+        ("monitors promtheus", "the system is 'promtheus'"),
         ("dashboards grafana --metrics no_such_module:X", "there is no module 'no_such_module'"),
     ],
 )

@@ -8,7 +8,7 @@ import wsnova_statsd as ws
 from tests.unit.shipping import Parts
 from wsnova_statsd import events
 from wsnova_statsd.metrics.registry import HandlerRegistry
-from wsnova_statsd.reporters.client_states import HEARD
+from wsnova_statsd.reporters.client_states import HANDLED
 from wsnova_statsd.testing.dogstatsd import Metric
 
 UP = "websocket.connection.up"
@@ -29,7 +29,7 @@ class Bench(Parts):
         super().__init__(definitions=ws.statsd_metrics())
         self.bus = ws.Bus()
         HandlerRegistry(ws.statsd_metrics(), self.store).attach(self.bus)
-        self.bus.attach_many("states", HEARD, self.shipper.states.hear)
+        self.bus.attach_many("states", HANDLED, self.shipper.states.handle)
 
     def emit(self, event: str, client: str = "a", measurements: dict[str, Any] | None = None, **metadata: Any) -> None:
         self.bus.execute(event, measurements or {}, {"client_id": client, **metadata})

@@ -270,7 +270,7 @@ def test_a_thread_that_cannot_be_started_is_logged_and_tried_again(
     with monkeypatch.context() as patched:
         patched.setattr(threading.Thread, "start", refuse)
         bench.clock.call_later(-1, bench.note("kept"))
-    assert ["thread cannot be started" in record.getMessage() for record in caplog.records] == [True]
+    assert ["cannot start the clock's thread" in record.getMessage() for record in caplog.records] == [True]
     bench.settle()
     assert bench.ran == ["kept"]
 

@@ -55,7 +55,7 @@ def bench() -> Iterator[_Bench]:
 
 MS = 1_000_000
 TOLD: list[tuple[str, dict[str, Any], dict[str, Any], str | None]] = [
-    (events.CONNECTION_STARTED, {}, {"uri": "ws://h/x", "reconnect": False}, "connects to ws://h/x"),
+    (events.CONNECTION_STARTED, {}, {"uri": "ws://h/x", "reconnect": False}, "is connecting to ws://h/x"),
     (events.CONNECTION_STARTED, {}, {"uri": "ws://h/x", "reconnect": True}, None),
     (
         events.CONNECTION_COMPLETED,
@@ -68,26 +68,26 @@ TOLD: list[tuple[str, dict[str, Any], dict[str, Any], str | None]] = [
         events.CONNECTION_DISCONNECTED,
         {"duration": 90_000 * MS},
         {"reason": "local", "detail": ""},
-        "closed the connection, which stood for 1.50 min",
+        "closed the connection, which lasted 1.50 min",
     ),
     (
         events.CONNECTION_DISCONNECTED,
         {"duration": 1000 * MS},
         {"reason": "close_1006", "detail": "gone"},
-        "lost the connection: close_1006 gone; it stood for 1 s",
+        "lost the connection: close_1006 gone; it lasted 1 s",
     ),
     (
         events.CONNECTION_RECONNECT_SUCCESS,
         {"duration": 10 * MS, "attempt": 2},
         {},
-        "is back, 10 ms after the loss, attempt 2",
+        "reconnected 10 ms after the loss, attempt 2",
     ),
     (events.CONNECTION_RECONNECT_FAILED, {"duration": MS, "attempt": 1}, {"final": False, "reason": "refused"}, None),
     (
         events.CONNECTION_RECONNECT_FAILED,
         {"duration": 2000 * MS, "attempt": 9},
         {"final": True, "reason": "refused"},
-        "is still not back, 2 s after the loss, attempt 9: refused",
+        "has not reconnected 2 s after the loss, attempt 9: refused",
     ),
     (events.SUBSCRIPTION_SUBSCRIBE_COMPLETED, {}, {"channel": "btc", "result": "ok"}, "subscribed to btc"),
     (
@@ -97,7 +97,7 @@ TOLD: list[tuple[str, dict[str, Any], dict[str, Any], str | None]] = [
         "is not subscribed to btc: rejected",
     ),
     (events.AUTH_COMPLETED, {"duration": 5 * MS}, {}, "is logged in after 5 ms"),
-    (events.AUTH_FAILED, {}, {"reason": "rejected"}, "is not logged in: rejected"),
+    (events.AUTH_FAILED, {}, {"reason": "rejected"}, "could not log in: rejected"),
     (events.ERROR_OCCURRED, {}, {"error_type": "connection", "severity": "error", "error": "lost"}, None),
     (
         events.ERROR_OCCURRED,
@@ -167,7 +167,7 @@ def test_too_many_different_lines_are_counted(bench: _Bench) -> None:
     for number in range(150):
         bench.emit(events.AUTH_FAILED, reason=f"no {number}")
     *told, rest = bench.told()
-    assert told == [f"md-1 is not logged in: no {number}" for number in range(100)]
+    assert told == [f"md-1 could not log in: no {number}" for number in range(100)]
     assert rest == "... and 50 more events, like these or too many to print"
 
 
@@ -201,7 +201,7 @@ def test_a_terminal_that_accepts_nothing_blocks_no_thread() -> None:
     thread.join(10)
     lines = stuck.getvalue().splitlines()
     assert [line.partition(" ")[2] for line in lines[:2]] == [
-        f"md-1 is not logged in: {why}" for why in ("first", "again")
+        f"md-1 could not log in: {why}" for why in ("first", "again")
     ]
     assert lines[2] == "... and 1499 more events, like these or too many to print"
 
@@ -233,7 +233,7 @@ def test_a_fault_of_the_output_is_logged_once_and_the_next_line_is_printed(caplo
     for reason in ("a", "b", "c"):
         bench.emit(events.AUTH_FAILED, reason=reason)
     with caplog.at_level(logging.ERROR):
-        assert bench.told() == ["md-1 is not logged in: c"]
+        assert bench.told() == ["md-1 could not log in: c"]
     assert any("the console cannot print" in one.getMessage() for one in caplog.records)
 
 
@@ -254,7 +254,7 @@ def test_it_starts_and_stops_once_and_begins_again(bench: _Bench) -> None:
     bench.emit(events.AUTH_FAILED, reason="heard by nobody")
     bench.console.start()
     bench.emit(events.AUTH_FAILED, reason="b")
-    assert sum("not logged in" in line for line in bench.ended()) == 2
+    assert sum("could not log in" in line for line in bench.ended()) == 2
 
 
 @pytest.mark.parametrize("every", [0, 0.5, "often", float("nan")])
@@ -291,10 +291,10 @@ def test_a_signal_may_come_before_each_of_its_lines() -> None:
         return bench.console.start, bench.console.stop
 
     def both_told(line: int) -> None:
-        assert sorted(benches[-1].told()) == ["md-1 is not logged in: call", "md-1 is not logged in: signal"]
+        assert sorted(benches[-1].told()) == ["md-1 could not log in: call", "md-1 could not log in: signal"]
 
     def told_if_heard(line: int) -> None:
-        assert benches[-1].told() in ([], ["md-1 is not logged in: signal"])
+        assert benches[-1].told() in ([], ["md-1 could not log in: signal"])
 
     assert at_every_line("wsnova_statsd/insight/console.py", emitting, both_told) > 5
 

@@ -37,8 +37,8 @@ def test_the_heading_names_the_time_and_whether_the_agent_accepts_metrics() -> N
 def test_an_agent_that_accepts_nothing_is_named_with_its_fault() -> None:
     """Not an Agent that had a fault and accepts metrics again."""
     stats = replace(STATS, last_error="refused: Connection refused")
-    assert "takes nothing: refused: Connection refused" in _lines(stats=stats, sent=0)[1]
-    assert "takes nothing" not in _lines(stats=stats, sent=1)[1]
+    assert "accepts nothing: refused: Connection refused" in _lines(stats=stats, sent=0)[1]
+    assert "accepts nothing" not in _lines(stats=stats, sent=1)[1]
 
 
 def test_a_count_has_a_rate_and_samples_have_figures() -> None:

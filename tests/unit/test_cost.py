@@ -160,7 +160,7 @@ def test_the_figures_of_the_reporter_cannot_be_dropped() -> None:
     """The advice says so, if nothing else is more expensive."""
     silent = ws.LIGHTWEIGHT.replace(connection_events=False, error_events=False)
     drops = cost(silent, Shape(workers=3), [ws.counter("shop.orders", "shop.order")]).drops
-    assert drops["websocket.reporter.series"] == "it cannot be dropped: the reporter's own figures tell of losses"
+    assert drops["websocket.reporter.series"] == "it cannot be dropped: the reporter's own figures report losses"
 
 
 def test_a_metric_of_your_own_is_dropped_where_it_is_listed() -> None:
@@ -170,7 +170,7 @@ def test_a_metric_of_your_own_is_dropped_where_it_is_listed() -> None:
         for kind, name in ((ws.gauge, "shop.size"), (ws.distribution, "shop.size.distribution"))
     ]
     drops = cost(ws.FINANCIAL, Shape(types=50), own).drops
-    told = "leave it out of the list that ws.StatsdReporter is given"
+    told = "leave it out of the list that you pass to ws.StatsdReporter"
     assert (drops["shop.size"], drops["shop.size.distribution"]) == (told, told)
 
 

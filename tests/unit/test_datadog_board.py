@@ -250,4 +250,4 @@ def test_the_command_prints_it(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["dashboards"])
     assert ended.value.code == 2
-    assert "no board is named; allowed: datadog" in capsys.readouterr().err
+    assert "no board is named; pass one of: datadog" in capsys.readouterr().err

@@ -241,10 +241,10 @@ def test_all_of_it_in_one_document(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("env", "told"),
     [
-        ("Prod", "got 'Prod'; give prod"),
-        ("a b", "got 'a b'; give a_b"),
-        ("prod*", "got 'prod*'; give prod_"),
-        ('x"),y', "give x___y"),
+        ("Prod", "got 'Prod'; pass prod"),
+        ("a b", "got 'a b'; pass a_b"),
+        ("prod*", "got 'prod*'; pass prod_"),
+        ('x"),y', "pass x___y"),
         ("", "got ''"),
         (":", "got ':'"),
     ],

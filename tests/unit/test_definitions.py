@@ -175,7 +175,7 @@ def test_an_unknown_unit_is_refused_with_the_known_ones(unit: Any) -> None:
 
 def test_a_time_does_not_convert_to_a_size() -> None:
     """Both units are known, but one is a time and the other a size."""
-    assert "a time converts to a time" in _refused(ws.gauge, "a.b", unit=("native", "byte"))
+    assert "convert a time to a time" in _refused(ws.gauge, "a.b", unit=("native", "byte"))
 
 
 @pytest.mark.parametrize("make", ALL)
@@ -185,7 +185,7 @@ def test_a_time_does_not_convert_to_a_size() -> None:
 def test_a_tag_off_the_alphabet_is_refused(make: Maker, tags: Any) -> None:
     """A tag name begins with a letter and holds no separator; its metadata key is a text."""
     said = _refused(make, "a.b", tags=tags)
-    assert "a tag name begins with a letter" in said
+    assert "a tag name must begin with a letter" in said
     assert len(said) < 400
 
 

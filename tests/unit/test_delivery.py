@@ -113,7 +113,7 @@ def test_a_busy_function_has_a_hundred_alerts_waiting_and_the_rest_are_counted(
     _emit(bench.bus, "x")
     logged = [record.getMessage() for record in caplog.records if record.name == LOGGER]
     assert logged == [
-        "the alert function Busy is still busy and 100 alerts wait for it; further ones are lost, 1 so far. "
+        "the alert function Busy is busy and 100 alerts wait for it; further alerts are lost, 1 so far. "
         "Next report in 60 s."
     ]
     bench.clock.advance(1)
@@ -157,7 +157,7 @@ def test_exit_waits_for_pending_alerts_until_its_deadline_and_logs_what_is_left(
     bench.alerts.at_exit(began + 0.05)
     assert 0.05 <= time.monotonic() - began < 5
     assert caplog.records[-1].getMessage() == (
-        "the process ends while 3 alerts are on their way to functions that have not returned"
+        "the process ends while 3 alerts are pending for functions that have not returned"
     )
     busy.go.set()
     bench.alerts.at_exit(time.monotonic() + 10)

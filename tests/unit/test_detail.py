@@ -244,7 +244,7 @@ def test_a_client_that_is_closed_meanwhile_does_no_harm(bench: Bench) -> None:
     with capture_events("telemetry", bus=bench.bus) as log:
         bench.begin(60, "a")
         emit.closed()
-        with pytest.raises(ConfigurationError, match=r"^client_id is 'a'; clients .* not closed: b$"):
+        with pytest.raises(ConfigurationError, match=r"^client_id is 'a'; started clients .* not closed: b$"):
             bench.begin(60, "a")
         bench.timers.advance(60)
     assert log.names() == [events.DETAIL_STARTED, events.CLIENT_CLOSED, events.DETAIL_ENDED]
@@ -291,7 +291,7 @@ def test_unusable_seconds_are_refused_at_once(bench: Bench, seconds: Any) -> Non
     bench.client("a")
     with capture_events("telemetry.detail", bus=bench.bus) as log, pytest.raises(ConfigurationError) as caught:
         bench.begin(seconds)
-    told = f"seconds must be a positive number, at most 86400, got {shown(seconds)}; the longest is a day"
+    told = f"seconds must be a positive number, at most 86400, got {shown(seconds)}; the limit is one day"
     assert str(caught.value) == told
     assert (len(log), bench.timers.waiting) == (0, 0)
 
@@ -299,7 +299,7 @@ def test_unusable_seconds_are_refused_at_once(bench: Bench, seconds: Any) -> Non
 @pytest.mark.parametrize("client_id", ["c", "", 5, ["a"]])
 def test_an_unknown_client_is_refused_with_the_live_ones(bench: Bench, client_id: Any) -> None:
     """In order, each once; or with the sentence that there is none."""
-    told = f"client_id is {client_id!r}; clients that were started and are not closed: "
+    told = f"client_id is {client_id!r}; started clients that are not closed: "
     for live in ("none; start the client first", "b", "a, b", "a, b"):
         with pytest.raises(ConfigurationError) as caught:
             bench.begin(60, client_id)

@@ -337,9 +337,9 @@ def test_what_changes_while_a_state_is_emitted_is_emitted_once_more(bus: Bus) ->
             emit.closed()
 
     bus.attach_many("hear", [events.CLIENT_STATE, events.CLIENT_CLOSED], hear)
-    emit.tell_state()
+    emit.emit_state()
     assert told == [0, 1, events.CLIENT_CLOSED, events.CLIENT_CLOSED]
-    emit.tell_state()  # it is closed
+    emit.emit_state()  # it is closed
     assert len(told) == 4
 
 

@@ -84,14 +84,18 @@ def test_system_may_be_a_word_too(word: str) -> None:
     ("name", "text", "told"),
     [
         ("PROFIL", "x", "the environment, under WSNOVA_STATSD_, has no 'PROFIL'; it has: PROFILE, ALERTS, KPIS"),
-        ("ALERTS", "maybe", "WSNOVA_STATSD_ALERTS is 'maybe'; give true, false, yes, no, on, off, 1 or 0"),
+        ("ALERTS", "maybe", "WSNOVA_STATSD_ALERTS is 'maybe'; set it to true, false, yes, no, on, off, 1 or 0"),
         (
             "SYSTEM",
             "often",
-            "WSNOVA_STATSD_SYSTEM is 'often'; give true, false, yes, no, on, off, 1 or 0, or the",
+            "WSNOVA_STATSD_SYSTEM is 'often'; set it to true, false, yes, no, on, off, 1 or 0, or the",
         ),
-        ("PROMETHEUS_PORT", "http", "WSNOVA_STATSD_PROMETHEUS_PORT is 'http'; give a whole number, 0 for a free port"),
-        ("FLUSH_INTERVAL", "fast", "WSNOVA_STATSD_FLUSH_INTERVAL is 'fast'; give seconds: 1, 2, 5 or 10"),
+        (
+            "PROMETHEUS_PORT",
+            "http",
+            "WSNOVA_STATSD_PROMETHEUS_PORT is 'http'; set it to a whole number, 0 for a free port",
+        ),
+        ("FLUSH_INTERVAL", "fast", "WSNOVA_STATSD_FLUSH_INTERVAL is 'fast'; set it to seconds: 1, 2, 5 or 10"),
     ],
 )
 def test_what_cannot_be_read_is_refused_in_one_sentence(name: str, text: str, told: str) -> None:

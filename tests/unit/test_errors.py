@@ -112,28 +112,28 @@ _SAID = "the server answered the WebSocket upgrade with HTTP"
     [
         (
             HandshakeRefused(200),
-            f"{_SAID} 200, not 101; an ordinary page is served here, no WebSocket; check the path of the URL",
+            f"{_SAID} 200, not 101; the URL leads to an ordinary page, not a WebSocket; check the path of the URL",
         ),
         (
             HandshakeRefused(301, location="wss://other.example/v2"),
-            f"{_SAID} 301, not 101, and redirects to wss://other.example/v2; give that as the URL if the feed is "
+            f"{_SAID} 301, not 101, and redirects to wss://other.example/v2; use that as the URL if the feed is "
             "there, with wss:// for https://",
         ),
         (
             HandshakeRefused(400),
-            f"{_SAID} 400, not 101; check scheme, host, port and path of the URL, and whether a proxy between takes "
-            "the upgrade out",
+            f"{_SAID} 400, not 101; check scheme, host, port and path of the URL, and whether a proxy in between "
+            "removes the upgrade",
         ),
         (HandshakeRefused(401), f"{_SAID} 401, not 101; check the credentials"),
         (
             HandshakeRefused(403, origin="https://app.example"),
             f"{_SAID} 403, not 101, to a request with Origin https://app.example; check the credentials, and "
-            "whether the server allows this Origin (another: headers={'Origin': '...'})",
+            "whether the server allows this Origin (set another with headers={'Origin': '...'})",
         ),
         (
             HandshakeRefused(403),
             f"{_SAID} 403, not 101, to a request with no Origin; check the credentials, and whether the server allows "
-            "this Origin (another: headers={'Origin': '...'})",
+            "this Origin (set another with headers={'Origin': '...'})",
         ),
         (HandshakeRefused(404), f"{_SAID} 404, not 101; check the path of the URL"),
         (
@@ -142,10 +142,10 @@ _SAID = "the server answered the WebSocket upgrade with HTTP"
             "Retry-After says",
         ),
         (HandshakeRefused(418), f"{_SAID} 418, not 101; check path, headers and credentials"),
-        (HandshakeRefused(500), f"{_SAID} 500, not 101; the server failed; look into its log, or try again later"),
+        (HandshakeRefused(500), f"{_SAID} 500, not 101; the server failed; check its log, or try again later"),
         (
             HandshakeRefused(502),
-            f"{_SAID} 502, not 101; the server is away or busy, not the request wrong: try again later",
+            f"{_SAID} 502, not 101; the server is unreachable or busy; the request is not at fault: try again later",
         ),
         (HandshakeRefused(999), f"{_SAID} 999, not 101; check the URL"),
     ],

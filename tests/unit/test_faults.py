@@ -63,7 +63,7 @@ def test_a_first_link_that_cannot_be_made_is_a_warning_and_the_link_an_info(
         _down(faults, "refused", "nobody listens at wss://feed.example/?token=hunter2")
     faults.restored()
     assert _lines(log) == [
-        "WARNING client md-1: not connected yet, trying again: ConnectionFailed: nobody listens at wss://feed.example/",
+        "WARNING client md-1: not connected yet, retrying: ConnectionFailed: nobody listens at wss://feed.example/",
         "INFO client md-1: connected",
     ]
     assert "hunter2" not in log.text

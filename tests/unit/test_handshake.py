@@ -136,10 +136,10 @@ def test_what_is_offered_is_one_line_each(offer: Any, last: list[str]) -> None:
 _UPGRADE, _CONNECTION, _ACCEPTED = "Upgrade: websocket", "Connection: Upgrade", f"Sec-WebSocket-Accept: {ACCEPT}"
 _GOOD = (_UPGRADE, _CONNECTION, _ACCEPTED)
 _WE = "the server's answer to the upgrade"
-_PASS_ON = "a proxy may take it out: have it pass upgrades on"
+_PASS_ON = "a proxy may remove it: configure it to forward upgrades"
 _OTHER = (
-    f"{_WE} has not the one Sec-WebSocket-Accept of this request; it answers another one; look for a cache before the "
-    "server"
+    f"{_WE} does not have the Sec-WebSocket-Accept of this request; it answers another request; check for a "
+    "cache before the server"
 )
 
 
@@ -194,7 +194,7 @@ def test_an_answer_that_upgrades(lines: tuple[str, ...]) -> None:
         ((*_GOOD, _ACCEPTED), _OTHER),
         (
             (*_GOOD, "no header"),
-            f"{_WE} is no clean HTTP/1.1; look for what a proxy or the server adds to its headers",
+            f"{_WE} is no valid HTTP/1.1; check what a proxy or the server adds to its headers",
         ),
         (
             (*_GOOD, "Sec-WebSocket-Protocol: other"),
@@ -227,7 +227,7 @@ def test_an_answer_that_does_not(lines: tuple[str, ...], text: str) -> None:
 
 def test_nothing_is_agreed_that_was_not_requested() -> None:
     """A subprotocol and an extension, not requested."""
-    with pytest.raises(ConnectionFailed, match=r"offer the one that the server speaks: subprotocols=\[...\]"):
+    with pytest.raises(ConnectionFailed, match=r"offer one that the server supports: subprotocols=\[...\]"):
         _agreed(*_GOOD, "Sec-WebSocket-Protocol: v1")
     with pytest.raises(ConnectionFailed, match="did not offer"):
         _agreed(*_GOOD, "Sec-WebSocket-Extensions: permessage-deflate")
@@ -235,7 +235,7 @@ def test_nothing_is_agreed_that_was_not_requested() -> None:
 
 def test_an_answer_of_http_1_0_upgrades_nothing() -> None:
     """Only HTTP/1.1 has upgrades (RFC 9110, section 7.8)."""
-    with pytest.raises(ConnectionFailed, match=r"no clean HTTP/1\.1"):
+    with pytest.raises(ConnectionFailed, match=r"no valid HTTP/1\.1"):
         agreed(_answer(*_GOOD, first="HTTP/1.0 101 Yes"), KEY, Offer())
 
 
@@ -251,7 +251,7 @@ def test_none_chosen_is_a_fault_only_if_one_is_required() -> None:
     with pytest.raises(ConnectionFailed) as caught:
         _agreed(*_GOOD, subprotocols=("v1",), require_subprotocol=True)
     assert str(caught.value) == (
-        f"{_WE} chooses no subprotocol; offer one that the server speaks, or leave require_subprotocol out"
+        f"{_WE} chooses no subprotocol; offer one that the server supports, or remove require_subprotocol"
     )
 
 
@@ -285,7 +285,7 @@ def test_a_redirect_names_its_location_without_credentials(location: str, shown:
     """A relative one is resolved against the URL; what is not an address is not shown."""
     error = _refused(302, f"Location: {location}")
     assert error.location == shown
-    assert f"redirects to {shown or 'no address that is one'};" in str(error)
+    assert f"redirects to {shown or 'an invalid address'};" in str(error)
     assert "hunter2" not in str(error)
     assert _refused(404, "Location: /x").location is None
 

@@ -144,7 +144,7 @@ def test_a_window_shorter_than_the_sampling_is_refused(window_s: Any) -> None:
 def test_an_unknown_profile_or_an_unusable_reporter_is_refused() -> None:
     with pytest.raises(ws.errors.ConfigurationError, match="profile is 'fast'; allowed: financial"):
         ws.KpiTracker("fast")  # type: ignore[arg-type]  # what a caller may get wrong
-    with pytest.raises(ws.errors.ConfigurationError, match=r"without gauge; give a ws\.StatsdReporter"):
+    with pytest.raises(ws.errors.ConfigurationError, match=r"without gauge; pass a ws\.StatsdReporter"):
         ws.KpiTracker("standard", reporter=object())  # type: ignore[arg-type]  # what a caller may get wrong
 
 

@@ -24,7 +24,7 @@ GUIDE: list[Found] = [
     (
         "no buckets",
         f"{PREFIX}message.process.completed.duration",
-        "it has no buckets, so Prometheus gets default ones; give buckets= that hold your limits",
+        "it has no buckets, so Prometheus gets default ones; pass buckets= that hold your limits",
     ),
     (
         "unbounded tag",
@@ -255,7 +255,7 @@ def test_a_misspelled_name_is_found_after_a_namespace_too() -> None:
 def test_what_is_neither_a_definition_nor_a_query_is_refused(given: object) -> None:
     """In a sentence that says what may be passed."""
     with pytest.raises(
-        ws.errors.ConfigurationError, match=r"^what lint judges must be metric definitions and queries: "
+        ws.errors.ConfigurationError, match=r"^what lint checks must be metric definitions and queries: "
     ):
         lint(given)
 
@@ -263,7 +263,7 @@ def test_what_is_neither_a_definition_nor_a_query_is_refused(given: object) -> N
 @pytest.mark.parametrize("given", [[], {}, {"title": "Empty board", "widgets": []}, [[], ()]])
 def test_nothing_to_judge_is_refused(given: object) -> None:
     """A list that is empty by mistake does not pass."""
-    with pytest.raises(ws.errors.ConfigurationError, match=r"^there is nothing to judge: "):
+    with pytest.raises(ws.errors.ConfigurationError, match=r"^there is nothing to check; pass "):
         lint(given)
 
 

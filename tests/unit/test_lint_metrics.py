@@ -198,7 +198,7 @@ def test_a_distribution_without_buckets_is_found_if_prometheus_reads_the_list() 
     assert _rule(bare) == _rule([bare, ws.counter("a.c", SHOP)]) == []
     with_buckets = ws.distribution("a.d", SHOP, "t", buckets=BUCKETS)
     assert _found([bare, with_buckets]) == [
-        ("no buckets", "a.b", "it has no buckets, so Prometheus gets default ones; give buckets= that hold your limits")
+        ("no buckets", "a.b", "it has no buckets, so Prometheus gets default ones; pass buckets= that hold your limits")
     ]
     assert _rule([bare, ws.counter("websockex_nova.message.sent.count")]) == ["no buckets"]
     assert _rule(with_buckets) == []

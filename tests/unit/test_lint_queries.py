@@ -209,7 +209,7 @@ def test_the_average_of_a_mean_is_found_in_datadog(text: str, together: str) -> 
     assert _found(text, OWN) == [
         (
             "average of averages",
-            f"{metric} is a mean already, averaged over each {together}; ask its worst, or sums of counts",
+            f"{metric} is a mean already, averaged over each {together}; query its worst, or sums of counts",
         )
     ]
 
@@ -233,7 +233,8 @@ def test_an_average_of_single_series_or_of_values_is_no_fault(text: str) -> None
 def test_a_gauge_of_samples_that_has_a_distribution_is_found() -> None:
     """It keeps the last value of 10 s. A gauge without a distribution is no fault."""
     text = (
-        "websocket.heartbeat.rtt keeps the last value of 10 s; ask websocket.heartbeat.rtt.distribution, which has all "
+        "websocket.heartbeat.rtt keeps the last value of 10 s; query websocket.heartbeat.rtt.distribution, "
+        "which has all "
     )
     assert _found("max:websocket.heartbeat.rtt{*}") == [("last values", f"{text}of them")]
     assert _found("max:websocket.system.heartbeat.rtt_ms{*}") == []

@@ -10,10 +10,8 @@ from wsnova_statsd.dashboards.lint_series import KINDS, Received, costs, of_seri
 from wsnova_statsd.reporters.packing import TYPES
 from wsnova_statsd.testing.metrics import capture_metrics
 
-NAMES = (
-    "a name begins with a letter, holds letters, digits, _ and ., and has 200 at most; Datadog makes another of it, "
-)
-TAGS = "a tag holds letters, digits and _ - : . /, and has 200 at most"
+NAMES = "a name begins with a letter, has letters, digits, _ and . only, at most 200; Datadog changes it, "
+TAGS = "a tag has letters, digits and _ - : . / only, at most 200"
 
 
 def _found(*series: Received) -> list[tuple[str, str, str]]:
@@ -48,7 +46,7 @@ def test_an_invalid_tag_is_found() -> None:
 def test_a_name_of_two_types_is_found() -> None:
     """With both, once."""
     found = _found(_of("a.b", "c"), _of("a.b", "g"), _of("a.b", "g", ()), _of("a.c", "g"))
-    assert found == [("two types", "a.b", "it comes as c, g; a name keeps its type: rename one of them")]
+    assert found == [("two types", "a.b", "it arrives as c, g; a name keeps its type: rename one of them")]
 
 
 def test_a_tag_of_many_values_is_found() -> None:

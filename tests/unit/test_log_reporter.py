@@ -221,7 +221,7 @@ def test_a_wrong_level_is_refused_at_once(level: Any) -> None:
 @pytest.mark.parametrize("logger", [True, 5, print, logging.NullHandler()], ids=repr)
 def test_what_is_no_logger_is_refused_at_once(logger: Any) -> None:
     """In one sentence that names it."""
-    with pytest.raises(errors.ConfigurationError, match=r"give a logging\.Logger"):
+    with pytest.raises(errors.ConfigurationError, match=r"pass a logging\.Logger"):
         LogReporter(logger)
 
 

@@ -58,9 +58,9 @@ def test_any_message_may_be_filtered(message: Any) -> None:
 @pytest.mark.parametrize(
     ("expression", "told"),
     [
-        ("", r"^--filter is ''; give words, such as type=trade or BTC$"),
-        ("  ", r"give words"),
-        ("a>b", r"^--filter has 'a>b'; behind > give a number, as price>100$"),
+        ("", r"^--filter is ''; pass words, such as type=trade or BTC$"),
+        ("  ", r"pass words"),
+        ("a>b", r"^--filter has 'a>b'; use a number after >, such as price>100$"),
         ("a='b", r"No closing quotation; close the quotes$"),
     ],
 )

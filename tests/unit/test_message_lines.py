@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 import wsnova_statsd as ws
-from wsnova_statsd.cli.message_lines import Heard, Keeping, Printer, coloured, escaped, line_of
+from wsnova_statsd.cli.message_lines import Incoming, Keeping, Printer, coloured, escaped, line_of
 from wsnova_statsd.client.protocol import Ack, check_methods
 
 
-def _text(text: str, message: Any = None) -> Heard:
-    return Heard(message, text.encode(), True)
+def _text(text: str, message: Any = None) -> Incoming:
+    return Incoming(message, text.encode(), True)
 
 
 @pytest.mark.parametrize(
@@ -42,9 +42,9 @@ def test_an_escaped_line_of_json_is_still_the_same_json() -> None:
 
 def test_binary_is_in_hexadecimal_unless_the_protocol_reads_it() -> None:
     """What the user's own protocol decodes is shown as JSON, or as Python shows it."""
-    assert line_of(Heard(b"\x00\xff", b"\x00\xff", False)) == "binary, 2 bytes: 00ff"
-    assert line_of(Heard({"a": [1, "\x1b"]}, b"zz", False)) == '{"a":[1,"\\u001b"]}'
-    assert line_of(Heard({("k",): 1}, b"zz", False)) == "{('k',): 1}"
+    assert line_of(Incoming(b"\x00\xff", b"\x00\xff", False)) == "binary, 2 bytes: 00ff"
+    assert line_of(Incoming({"a": [1, "\x1b"]}, b"zz", False)) == '{"a":[1,"\\u001b"]}'
+    assert line_of(Incoming({("k",): 1}, b"zz", False)) == "{('k',): 1}"
 
 
 def test_a_line_of_json_has_colours_and_loses_nothing() -> None:
@@ -96,7 +96,7 @@ def test_raw_is_byte_for_byte_in_a_pipe_and_harmless_on_a_terminal() -> None:
     pipe, screen = _Pipe("latin-1"), _Screen()
     printer = Printer(pipe, raw=True)
     printer.show(_text("a\x1b[2J → \n b"))
-    printer.show(Heard(None, b"\x00\xff", False))
+    printer.show(Incoming(None, b"\x00\xff", False))
     assert pipe.kept.getvalue() == "a\x1b[2J → \n b\n".encode() + b"\x00\xff\n"
     Printer(screen, raw=True).show(_text("a\x1b[2J"))
     assert screen.kept.getvalue() == b"a\\u001b[2J\n"
@@ -162,17 +162,17 @@ def test_a_protocol_that_keeps_what_was_read_behaves_as_the_wrapped_one() -> Non
     inner = _Dialect(text_errors="replace")
     keeping = Keeping(inner)
     check_methods(keeping)
-    heard = keeping.text_decoder()(b'{"t": 5}')
-    assert heard == Heard({"t": 5}, b'{"t": 5}', True)
-    assert keeping.decode('{"t": 5}') == heard
-    assert keeping.decode(b"\x00") == Heard(b"\x00", b"\x00", False)
+    incoming = keeping.text_decoder()(b'{"t": 5}')
+    assert incoming == Incoming({"t": 5}, b'{"t": 5}', True)
+    assert keeping.decode('{"t": 5}') == incoming
+    assert keeping.decode(b"\x00") == Incoming(b"\x00", b"\x00", False)
     assert (keeping.text_errors, keeping.channels_per_message) == ("replace", 3)
-    assert keeping.message_type(heard) == "type 5"
-    assert keeping.sent_at(heard) == 5.0
-    assert (keeping.reply_key(heard), keeping.reply_error(heard)) == (5, "error 5")
-    assert keeping.ack(heard) == Ack(5, accepted=True)
-    assert keeping.accepts(5, heard)
-    assert keeping.heartbeat_answer(heard) == {"answer": 5}
+    assert keeping.message_type(incoming) == "type 5"
+    assert keeping.sent_at(incoming) == 5.0
+    assert (keeping.reply_key(incoming), keeping.reply_error(incoming)) == (5, "error 5")
+    assert keeping.ack(incoming) == Ack(5, accepted=True)
+    assert keeping.accepts(5, incoming)
+    assert keeping.heartbeat_answer(incoming) == {"answer": 5}
     assert (keeping.greeting(), keeping.acknowledges()) == (["hello"], "ack")
     assert keeping.request({"a": 1}, 2) == ({"a": 1, "id": 2}, 2)
     assert keeping.sent_key({"id": 9}) == 9

@@ -195,7 +195,7 @@ def test_a_subprotocol_is_offered_once() -> None:
 def test_a_header_may_not_be_in_headers_and_in_credentials(name: str) -> None:
     """If both are constants they are refused at once, as no attempt could succeed; other headers may come twice."""
     auth = HeaderAuth({name: "a", "X-Key": "a"})
-    assert f"header {name!r} is given twice" in _refused(headers={name.lower(): "b"}, auth=auth)
+    assert f"header {name!r} is passed twice" in _refused(headers={name.lower(): "b"}, auth=auth)
     assert _options(headers={"X-Key": "b"}, auth=auth).auth is auth
     _options(headers=lambda: {name: "b"}, auth=auth)
 
@@ -241,7 +241,7 @@ def test_a_unix_socket_excludes_options_of_other_ways() -> None:
     """A proxy, and a local address."""
     for other in ({"proxy": "env"}, {"source_address": ("192.0.2.7", 0)}):
         text = _refused(unix_socket="/run/feed.sock", **other)
-        assert text == f"unix_socket and {next(iter(other))} exclude each other; leave one of them out"
+        assert text == f"unix_socket and {next(iter(other))} exclude each other; pass only one of them"
 
 
 @pytest.mark.parametrize(

@@ -41,15 +41,15 @@ def test_a_line_at_the_loss_one_a_minute_and_one_at_the_return(said: Said) -> No
     first, *minutes = said()
     assert first.startswith("cannot send metrics to the Datadog Agent at agent:8125: refused: Connection refused. ")
     assert minutes == [
-        f"the Datadog Agent at agent:8125 has been away for {age} s: refused: Connection refused; {age} counts wait, "
-        f"{age // 2} values are lost"
+        f"the Datadog Agent at agent:8125 has accepted no metrics for {age} s: refused: Connection refused; "
+        f"{age} counts are pending, {age // 2} values are lost"
         for age in (60, 120)
     ]
     outage.clean(True, 260, 80)
     outage.clean(True, 270, 80)
     assert said() == [
-        "the Datadog Agent at agent:8125 is back after 150 s: 160 counts were kept and are delivered, 77 values were "
-        "lost"
+        "the Datadog Agent at agent:8125 accepts metrics again after 150 s: 160 counts were kept and are delivered, "
+        "77 values were lost"
     ]
 
 
@@ -61,7 +61,7 @@ def test_a_flush_that_had_nothing_to_send_proves_nothing(said: Said) -> None:
     outage.clean(False, 0, 0)
     assert said() == []
     outage.clean(True, 1, 0)
-    assert [" is back after 0 s: 1 counts" in line for line in said()] == [True]
+    assert [" accepts metrics again after 0 s: 1 counts" in line for line in said()] == [True]
 
 
 def test_an_agent_that_comes_and_goes_is_logged_once_a_minute(said: Said) -> None:
@@ -92,7 +92,7 @@ def test_an_outage_that_began_in_the_quiet_minute_is_logged_after_it(said: Said)
     outage.clean(True, 2, 0)
     went, back = said()
     assert "cannot send metrics" in went
-    assert "is back after 55 s" in back
+    assert "accepts metrics again after 55 s" in back
 
 
 def test_counts_are_late_by_the_oldest_that_may_be_among_them() -> None:

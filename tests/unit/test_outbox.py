@@ -84,7 +84,7 @@ def test_tags_for_which_an_event_has_no_room_are_logged_once(caplog: pytest.LogC
     assert {tuple(one.arguments["tags"]) for one in _shipped(outbox)} == {tags[:21]}
     (record,) = caplog.records
     assert record.getMessage().startswith(
-        "the 41 tags of an event or check take 7984 bytes, and at most 4095 leave: 'k21:"
+        "the 41 tags of an event or check take 7984 bytes, and at most 4095 are sent: 'k21:"
     )
 
 

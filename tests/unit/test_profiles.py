@@ -124,7 +124,7 @@ def test_replace_refuses_an_unknown_field_and_names_the_known_ones() -> None:
 @pytest.mark.parametrize("name", ["", None, 7], ids=repr)
 def test_a_name_is_a_non_empty_string(name: Any) -> None:
     """The message shows what was given."""
-    with pytest.raises(ConfigurationError, match=re.escape(f"name is {name!r}; give a non-empty string")):
+    with pytest.raises(ConfigurationError, match=re.escape(f"name is {name!r}; pass a non-empty string")):
         STANDARD.replace(name=name)
 
 
@@ -205,6 +205,6 @@ def test_an_unknown_kpi_is_refused_with_the_nine() -> None:
 @pytest.mark.parametrize("target", [5, ("=", 5), (">", "5"), (">",), "<5"], ids=repr)
 def test_a_target_is_a_direction_and_a_limit(target: object) -> None:
     """A target that no verdict can be made of is refused where it is written."""
-    told = f"has {target!r} for connection_time_ms; give ('>', limit), ('<', limit) or None"
+    told = f"has {target!r} for connection_time_ms; use ('>', limit), ('<', limit) or None"
     with pytest.raises(ConfigurationError, match=re.escape(told)):
         STANDARD.replace(kpi_targets={"connection_time_ms": target})

@@ -188,15 +188,15 @@ _PORT = "check that the port is the right one"
     [
         (
             b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n",
-            f"{_NAMED} answered CONNECT with HTTP 407; it wants credentials: http://user:password@host:port",
+            f"{_NAMED} answered CONNECT with HTTP 407; it requires credentials: http://user:password@host:port",
         ),
         (
             b"HTTP/1.1 403 Forbidden\r\nContent-Length: 9\r\n\r\n",
-            f"{_NAMED} answered CONNECT with HTTP 403; it does not let this host or port through; ask whoever runs it",
+            f"{_NAMED} answered CONNECT with HTTP 403; it does not allow this host or port; ask its operator",
         ),
         (
             b"HTTP/1.1 502 Bad Gateway\r\nVia: cut",
-            f"{_NAMED} answered CONNECT with HTTP 502; it does not reach the server; check the URL, or whether the "
+            f"{_NAMED} answered CONNECT with HTTP 502; it cannot reach the server; check the URL, or whether the "
             "proxy is needed",
         ),
         (
@@ -205,7 +205,7 @@ _PORT = "check that the port is the right one"
         ),
         (
             b"HTTP/1.1 200\r\n\r\n",
-            f"{_NAMED}'s answer to CONNECT begins with no status line of HTTP/1.1; look for what writes it so",
+            f"{_NAMED}'s answer to CONNECT begins with no status line of HTTP/1.1; check which program sends it",
         ),
         (b"\r\n\r\n", f"{_NAMED}'s answer to CONNECT is no HTTP/1.1; {_PORT}"),
         (b"\x15\x03\x03", f"{_NAMED}'s answer to CONNECT is no HTTP/1.1; {_PORT}"),
@@ -235,7 +235,7 @@ def test_a_proxy_that_is_not_reached_is_named_as_the_proxy(environment: pytest.M
     with dial.sock, pytest.raises(ConnectionFailed) as caught:
         tunnel(cast(Dial, dial), proxy, "feed.example", 443, ssl.create_default_context)
     assert str(caught.value) == (
-        "the proxy p.example port 1 (from HTTPS_PROXY) is not reached: p.example port 1 refused; check HTTPS_PROXY"
+        "the proxy p.example port 1 (from HTTPS_PROXY) cannot be reached: p.example port 1 refused; check HTTPS_PROXY"
     )
     assert caught.value.cause == "proxy"
 

@@ -143,7 +143,7 @@ def test_what_was_edited_in_datadog_is_named_and_left_alone(
     assert (run.status, run.words.count("refused")) == (1, 1)
     (line,) = [line for line in run.out.splitlines() if line.startswith("refused")]
     assert str(edited["id"]) in line
-    assert f"changed by somebody else: {named}; --force" in line
+    assert f"was changed in Datadog: {named}; use --force" in line
     assert json.dumps(edited) == before
     forced = Run(capsys, *command, "--push", "--force")
     assert (forced.status, forced.words.count("overwritten")) == (0, 1)
@@ -156,7 +156,7 @@ def test_a_description_that_is_not_ours_is_left_alone(api: DatadogApi, capsys: p
     api.metrics["websocket.error.occurred"]["description"] = "Our errors"
     run = Run(capsys, "metadata", "--push")
     assert (run.status, run.words.count("refused")) == (1, 1)
-    assert "websocket.error.occurred has another description; --force overwrites it" in run.out
+    assert "websocket.error.occurred has another description; use --force to overwrite it" in run.out
     assert Run(capsys, "metadata", "--push", "--force").status == 0
     assert api.metrics["websocket.error.occurred"]["description"].startswith("Occurrences of")
 
@@ -256,13 +256,13 @@ def test_every_page_of_a_list_is_read(api: DatadogApi, capsys: pytest.CaptureFix
     [
         (403, r"refused .*/api/v1/slo with 403 \(Failed\): both keys have to be"),
         (429, r"with 429 \(Too many requests\): its rate limit is reached; run the same command again in 17 s"),
-        (500, r"Datadog answered 500 to .*its side failed"),
+        (500, r"Datadog answered 500 to .*its servers failed"),
         (503, r"Datadog answered 503 to"),
-        ("break", r"no whole answer to POST .*/api/v1/slo: "),
+        ("break", r"incomplete answer to POST .*/api/v1/slo: "),
         (413, r"refused .*/api/v1/slo with 413 \(no reason given\)"),
-        ("<html>Sign in</html>", r"no whole answer to POST .*Sign in.*check DD_SITE, DATADOG_HOST and the proxy"),
+        ("<html>Sign in</html>", r"incomplete answer to POST .*Sign in.*check DD_SITE, DATADOG_HOST and the proxy"),
         ('{"errors": ["No such thing"]}', r"refused .*/api/v1/slo with 200 \(No such thing\)"),
-        ('{"data": [{}]}', r"the answer to POST .*/slo is not one of Datadog's: {'data': \[{}\]}; check DD_SITE"),
+        ('{"data": [{}]}', r"the answer to POST .*/slo is not Datadog's: {'data': \[{}\]}; check DD_SITE"),
     ],
 )
 def test_a_push_that_fails_halfway_says_how_far_it_came_and_a_second_one_completes_it(
@@ -302,7 +302,7 @@ def test_an_answer_that_is_not_one_of_datadogs_is_one_sentence(
     run = Run(capsys, *command.split(), "--push")
     assert (run.status, run.out, api.writes) == (1, "", [])
     assert f"/api/v1/{kind}" in run.err
-    assert "is not one of Datadog's: " in run.err
+    assert "is not Datadog's: " in run.err
     assert run.err.endswith("; check DD_SITE, DATADOG_HOST and the proxy. 0 done, and nothing after that was sent\n")
     assert run.err.count("\n") == 1
 
@@ -319,7 +319,7 @@ def test_a_push_that_is_interrupted_says_how_far_it_came(api: DatadogApi, capsys
     api.fails = interrupted
     run = Run(capsys, "slos", "--push")
     assert (run.status, run.words) == (130, ["created"])
-    assert run.err == "wsnova-statsd slos: cut short. 1 done; run it again to go on\n"
+    assert run.err == "wsnova-statsd slos: interrupted. 1 done; run it again to continue\n"
     api.fails = lambda *asked: None
     assert Run(capsys, "slos", "--push").words == ["unchanged", "created"]
 
@@ -331,7 +331,7 @@ def test_an_object_that_was_made_although_its_answer_was_lost_is_not_made_again(
     api.fail("lose", "POST", "slo", after=1)
     run = Run(capsys, "slos", "--push")
     assert (run.status, run.words, len(api.objects["slo"])) == (1, ["created"], 2)
-    assert "no whole answer to POST" in run.err
+    assert "incomplete answer to POST" in run.err
     api.fails = lambda *asked: None
     assert Run(capsys, "slos", "--push").words == ["unchanged"] * 2
     assert len(api.objects["slo"]) == 2
@@ -348,7 +348,7 @@ def test_a_document_that_datadog_refuses_delays_nothing_else(
     run = Run(capsys, "dashboards", "datadog", "--all", "--push")
     assert (run.status, run.err) == (1, "")
     (line,) = [line for line in run.out.splitlines() if line.startswith("refused")]
-    assert re.search(rf" was not taken: Datadog refused {method} .*/api/v1/{kind}.* with 400 \(Failed\)$", line)
+    assert re.search(rf" was not accepted: Datadog refused {method} .*/api/v1/{kind}.* with 400 \(Failed\)$", line)
     made = {"monitor": MONITORS, "slo": 2, "dashboard": 1}
     assert {name: len(known) for name, known in api.objects.items()} == {
         name: number - (name == kind) for name, number in made.items()
@@ -392,7 +392,7 @@ def test_an_unusable_key_is_bad_input_and_never_shown(
     monkeypatch.setenv("DD_APP_KEY", key)
     run = Run(capsys, "monitors", "--push")
     assert (run.status, run.out, api.requests) == (2, "", [])
-    assert run.err == "wsnova-statsd monitors: DD_APP_KEY holds a character that no key has; copy the key once more\n"
+    assert run.err == "wsnova-statsd monitors: DD_APP_KEY contains a character that no key has; copy the key again\n"
 
 
 def test_a_password_in_the_url_of_the_api_is_never_shown(
@@ -402,7 +402,7 @@ def test_a_password_in_the_url_of_the_api_is_never_shown(
     monkeypatch.setenv("DATADOG_HOST", "http://ops:hunter2@proxy.example/dd")
     run = Run(capsys, "monitors", "--push")
     assert (run.status, run.out) == (2, "")
-    assert "DATADOG_HOST is 'proxy.example/dd'; give a URL such as" in run.err
+    assert "DATADOG_HOST is 'proxy.example/dd'; set it to a URL such as" in run.err
     assert "hunter2" not in run.err
 
 
@@ -414,7 +414,7 @@ def test_a_site_that_does_not_exist(
     monkeypatch.setenv("DD_SITE", "nowhere.invalid")
     run = Run(capsys, "slos", "--push")
     assert run.status == 1
-    assert run.err.startswith("wsnova-statsd slos: https://api.nowhere.invalid is not reached: ")
+    assert run.err.startswith("wsnova-statsd slos: cannot reach https://api.nowhere.invalid: ")
     assert not re.search("HTTPS?Connection|Max retries|object at|Caused", run.err)  # what libraries wrap around it
     assert run.err.count("\n") == 1
     assert "check DD_SITE" in run.err
@@ -447,7 +447,7 @@ def test_an_unusable_site_is_bad_input(
     monkeypatch.setenv(name, value)
     run = Run(capsys, "slos", "--push")
     assert run.status == 2
-    assert f"{name} is {value!r}; give " in run.err
+    assert f"{name} is {value!r}; set it to a " in run.err
 
 
 def test_force_alone_is_bad_input(capsys: pytest.CaptureFixture[str]) -> None:

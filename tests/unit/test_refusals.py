@@ -68,7 +68,7 @@ def test_a_coroutine_function_is_accepted_nowhere(what: str, make: Callable[[], 
 
 def test_what_replaces_a_protocols_method_has_to_be_a_method() -> None:
     """None does not switch a method off; the default does."""
-    with pytest.raises(ConfigurationError, match=r"^_NoProtocol\.sent_at is None; give a method$"):
+    with pytest.raises(ConfigurationError, match=r"^_NoProtocol\.sent_at is None; define a method$"):
         ws.Client(URL, protocol=_NoProtocol())
 
 
@@ -84,8 +84,8 @@ def test_for_a_coroutine_function_as_handler_the_error_shows_the_line_that_works
     with pytest.raises(ConfigurationError) as caught:
         ws.Client(URL, on_message=_later)
     assert str(caught.value) == (
-        "on_message is the coroutine function _later, whose body would never run, as this library is synchronous; give "
-        "a plain function; to hand over to an asyncio loop, give lambda message: "
+        "on_message is the coroutine function _later, whose body would never run: this library is synchronous; pass "
+        "a plain function; to hand over to an asyncio loop, pass lambda message: "
         "loop.call_soon_threadsafe(queue.put_nowait, message), and await queue.get() there"
     )
 
@@ -93,11 +93,11 @@ def test_for_a_coroutine_function_as_handler_the_error_shows_the_line_that_works
 @pytest.mark.parametrize(
     ("sentence", "make"),
     [
-        ("on_message takes (), and is called with (message)", lambda: ws.Client(URL, on_message=lambda: None)),
-        ("on_error takes (), and is called with (error)", lambda: ws.Client(URL, on_error=lambda: None)),
-        ("on_reconnect takes (link), and is called with ()", lambda: ws.Client(URL, on_reconnect=lambda link: None)),
-        ("url takes (n), and is called with ()", lambda: ws.Client(lambda n: URL)),
-        ("headers takes (n), and is called with ()", lambda: ws.Client(URL, headers=lambda n: None)),
+        ("on_message takes (), but is called with (message)", lambda: ws.Client(URL, on_message=lambda: None)),
+        ("on_error takes (), but is called with (error)", lambda: ws.Client(URL, on_error=lambda: None)),
+        ("on_reconnect takes (link), but is called with ()", lambda: ws.Client(URL, on_reconnect=lambda link: None)),
+        ("url takes (n), but is called with ()", lambda: ws.Client(lambda n: URL)),
+        ("headers takes (n), but is called with ()", lambda: ws.Client(URL, headers=lambda n: None)),
         ("MessageAuth's accepted takes ()", lambda: ws.MessageAuth("hello", lambda: True)),
         ("_NarrowProtocol.message_type takes ()", lambda: ws.Client(URL, protocol=_NarrowProtocol())),
         ("handler 'x' takes (event)", lambda: ws.Bus().attach("x", "a.b", lambda event: None)),
@@ -127,13 +127,13 @@ def test_for_the_agents_address_in_the_place_of_metrics_the_error_shows_the_reme
         ws.StatsdReporter(given)
     assert str(caught.value) == (
         f"metrics must be a list of definitions such as ws.counter(...), got {given!r}; "
-        f"the address goes by name: {hint}"
+        f"pass the address by name: {hint}"
     )
 
 
 def test_for_a_host_with_a_port_in_it_the_error_shows_the_remedy() -> None:
     """An IPv6 address without brackets holds colons, and is a host."""
-    with pytest.raises(ConfigurationError, match=r"^host is 'agent:8126'; give host='agent' and port=8126$"):
+    with pytest.raises(ConfigurationError, match=r"^host is 'agent:8126'; set host='agent' and port=8126$"):
         ws.StatsdReporter(host="agent:8126")
     assert ws.StatsdReporter(host="fd00::1").address.host == "fd00::1"
 

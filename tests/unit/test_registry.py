@@ -175,7 +175,7 @@ def test_a_name_of_two_kinds_or_units_is_refused(one: object, other: object) -> 
     registry, bus = ws.HandlerRegistry([one]), ws.Bus()  # type: ignore[list-item]
     registry.attach(bus)
     before = registry.handlers
-    with pytest.raises(ConfigurationError, match="keeps its kind and unit"):
+    with pytest.raises(ConfigurationError, match="use one kind and unit for a name"):
         registry.add(other)  # type: ignore[arg-type]
     assert registry.handlers == before
     assert len(bus.list_handlers()) == 1

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wsnova_statsd.client import retry as retry_module
-from wsnova_statsd.client.retry import Expired, RetryPolicy, Stopped, unmended
+from wsnova_statsd.client.retry import Expired, RetryPolicy, Stopped, unfixable
 from wsnova_statsd.errors import AuthRejected, ConnectionFailed, HandshakeRefused
 from wsnova_statsd.link.flag import Flag
 from wsnova_statsd.profiles import FINANCIAL, LIGHTWEIGHT, PROFILES, STANDARD, Profile
@@ -202,7 +202,7 @@ def _caused(error: ConnectionFailed, cause: BaseException) -> ConnectionFailed:
 )
 def test_what_another_try_does_not_fix(error: ConnectionFailed, expected: bool) -> None:
     """An answer to the same request would be the same: by its status, a redirect, or the certificate."""
-    assert unmended(error) is expected
+    assert unfixable(error) is expected
 
 
 @pytest.mark.parametrize(

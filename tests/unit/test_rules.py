@@ -145,13 +145,13 @@ def test_a_reporter_without_distributions_ships_none_for_a_rule_either() -> None
     [
         (("", SLOW, print), "When's title is ''"),
         (("x", "", print), "When's source is ''"),
-        (("x", 5, print), "When's source is 5; give an event's name or a metric definition"),
+        (("x", 5, print), "When's source is 5; pass an event's name or a metric definition"),
         (("x", ws.counter("a.b"), print), "measures nothing"),
-        (("x", SLOW, None), "When's fires is None; give a function"),
-        (("x", SLOW, lambda value: True), r"takes \(value\), and is called with \(measurements, metadata\): too many"),
+        (("x", SLOW, None), "When's fires is None; pass a function"),
+        (("x", SLOW, lambda value: True), r"takes \(value\), but is called with \(measurements, metadata\): too many"),
         (
             ("x", SPREAD, lambda measured, about: True),
-            r"takes \(measured, about\), and is called with \(value\): missing",
+            r"takes \(measured, about\), but is called with \(value\): missing",
         ),
         (("x", SPREAD, lambda *, value: True), r"is called with \(value\)"),
     ],
@@ -173,5 +173,5 @@ def test_a_function_with_further_optional_arguments_is_accepted() -> None:
     "by", ["instrument", [""], ["a", "a"], [5], 5, ["Host"], ["dd.internal.entity_id"], ["a:b"], ["a,b"], [None]]
 )
 def test_impossible_tags_are_refused(by: Any) -> None:
-    with pytest.raises(ConfigurationError, match=r"When's by is .*; give different names of tags or metadata keys"):
+    with pytest.raises(ConfigurationError, match=r"When's by is .*; pass different names of tags or metadata keys"):
         When("x", SPREAD, _wide, by=by)

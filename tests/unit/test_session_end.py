@@ -140,14 +140,14 @@ def test_what_arrived_before_a_write_failed_is_read_first() -> None:
     """Then the reason is the server's, if it sent one; otherwise that of the write."""
     for goodbye, reason in ((GOODBYE, "close_1013"), (b"", "error")):
         session = Feed(None)
-        session.write_failed(Loss("error", "the peer took no byte"))
+        session.write_failed(Loss("error", "the peer accepted no data"))
         session.write_failed(Loss("error", "another one"))
         assert session.due == 0.0, "the reader looks at once"
         assert session.at(101.0, MESSAGE, dry=False) is None
         loss = session.at(102.0, *([goodbye] if goodbye else []))
         assert loss is not None
         assert loss.reason == reason
-        assert loss.detail in ("later", "the peer took no byte")
+        assert loss.detail in ("later", "the peer accepted no data")
         assert len(session.inbox) == 1
 
 

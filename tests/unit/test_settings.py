@@ -94,7 +94,7 @@ def test_the_variables_say_where_the_agent_is(environ: dict[str, str], expected:
 def test_a_port_in_the_variable_of_the_host_is_refused() -> None:
     """It would be looked up as a name, for ever."""
     with pytest.raises(
-        ConfigurationError, match=r"^DD_AGENT_HOST is '\[::1\]:9000'; give DD_AGENT_HOST='::1' and DD_DO"
+        ConfigurationError, match=r"^DD_AGENT_HOST is '\[::1\]:9000'; set DD_AGENT_HOST='::1' and DD_DO"
     ):
         _address({"DD_AGENT_HOST": "[::1]:9000"})
 
@@ -173,8 +173,8 @@ def test_what_is_no_host_or_path_is_refused(given: dict[str, Any]) -> None:
 
 def test_both_kinds_of_address_are_refused() -> None:
     """One of them would be ignored."""
-    assert "give one of the two" in _refused(host="h", socket_path="/s")
-    assert "give one of the two" in _refused(port=8125, socket_path="/s")
+    assert "pass one of the two" in _refused(host="h", socket_path="/s")
+    assert "pass one of the two" in _refused(port=8125, socket_path="/s")
 
 
 def _tags(given: Any = (), **environ: str) -> tuple[str, ...]:
@@ -231,7 +231,7 @@ def test_a_variable_of_tags_is_read_as_the_tracers_read_it(given: str, tags: tup
 @pytest.mark.parametrize("given", ['{"env": "prod"}', ' ["env:prod"]', '"env:prod"'])
 def test_a_variable_of_tags_in_json_is_refused(given: str) -> None:
     """It would become tags of braces and quotes."""
-    with pytest.raises(ConfigurationError, match=r"DD_TAGS is .* JSON; give tags with commas"):
+    with pytest.raises(ConfigurationError, match=r"DD_TAGS is .* JSON; set it to tags separated by commas"):
         _tags(DD_TAGS=given)
 
 
@@ -291,7 +291,7 @@ def test_a_bare_ipv6_address_in_a_url_is_refused(url: str) -> None:
 def test_a_name_that_would_be_cut_after_its_namespace_is_refused() -> None:
     """Two of them could become one."""
     settings.check_names("app.", [ws.counter("a" * 196, ws.events.MESSAGE_SENT)])
-    with pytest.raises(ConfigurationError, match=r"longer than 200 characters behind namespace 'app\.'"):
+    with pytest.raises(ConfigurationError, match=r"with namespace 'app\.' is longer than 200 characters"):
         settings.check_names("app.", [ws.counter("a" * 197, ws.events.MESSAGE_SENT)])
 
 
@@ -303,7 +303,7 @@ def test_tags_are_cleaned() -> None:
 @pytest.mark.parametrize("given", ["env:prod", b"env:prod", 5, [["env:prod"]], [("env", "prod")]])
 def test_tags_that_are_no_list_are_refused(given: Any) -> None:
     """The sentence shows them, and the list that was meant."""
-    with pytest.raises(ConfigurationError, match=r"give a list such as \['team:md'\] or a mapping") as caught:
+    with pytest.raises(ConfigurationError, match=r"pass a list such as \['team:md'\] or a mapping") as caught:
         _tags(given)
     assert repr(given) in str(caught.value)
 

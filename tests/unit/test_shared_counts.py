@@ -80,18 +80,18 @@ def test_the_page_is_that_of_one_process_that_counts_for_itself(tmp_path: Path) 
         (
             "import os; os.environ['PROMETHEUS_MULTIPROC_DIR'] = '/no/such'\n"
             "import wsnova_statsd as ws\nws.PrometheusReporter(naming='prometheus')",
-            "PROMETHEUS_MULTIPROC_DIR is '/no/such', which is no folder",
+            "PROMETHEUS_MULTIPROC_DIR is '/no/such', which is not a folder",
         ),
         (
             "import os; os.environ['PROMETHEUS_MULTIPROC_DIR'] = '/tmp'\n"
             "import wsnova_statsd as ws\nws.PrometheusReporter()",
-            "give naming='prometheus', or multiprocess=False",
+            "pass naming='prometheus', or multiprocess=False",
         ),
         (
             "import os; os.environ['PROMETHEUS_MULTIPROC_DIR'] = '/tmp'\n"
             "import prometheus_client, wsnova_statsd as ws\n"
             "ws.PrometheusReporter(naming='prometheus', registry=prometheus_client.CollectorRegistry())",
-            "registry is given, but where processes count together",
+            "registry is set, but if processes count together",
         ),
         (
             "import wsnova_statsd as ws\nws.PrometheusReporter(naming='prometheus', multiprocess=True)",

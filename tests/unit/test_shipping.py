@@ -69,8 +69,8 @@ def test_an_hours_outage_keeps_counts_and_reports_the_rest(caplog: pytest.LogCap
     said = [record.getMessage() for record in caplog.records]
     assert len(said) == 1 + (HOUR - 2) // 60 + 1
     assert said[0].startswith("cannot send metrics to the Datadog Agent at agent:8125: refused: Connection refused")
-    assert said[1].startswith("the Datadog Agent at agent:8125 has been away for 60 s")
-    assert f"is back after {HOUR - 1.5:.0f} s: {2 * (HOUR - 1)} counts were kept" in said[-1]
+    assert said[1].startswith("the Datadog Agent at agent:8125 has accepted no metrics for 60 s")
+    assert f"accepts metrics again after {HOUR - 1.5:.0f} s: {2 * (HOUR - 1)} counts were kept" in said[-1]
     assert said[-1].endswith("0 values were lost")
 
 
@@ -115,7 +115,7 @@ def test_memory_is_flat_over_an_hours_outage(caplog: pytest.LogCaptureFixture) -
                     parts.sample("ms", value / 7, tags)
             for number in range(6):
                 parts.event(f"event {number}")
-                parts.shipper.states.hear(ws.events.CLIENT_CLOSED, {}, {"client_id": f"gone-{turn}-{number}"}, None)
+                parts.shipper.states.handle(ws.events.CLIENT_CLOSED, {}, {"client_id": f"gone-{turn}-{number}"}, None)
             assert not parts.flush()
             if turn % 60 == 59:
                 gc.collect()  # what is kept, and nothing else

@@ -105,7 +105,7 @@ def test_one_process_has_each_client_once_however_many_sites_name_it() -> None:
     """The same value is the same client; another value is refused by its name."""
     process = Clients()
     assert _site({"a": URL}, process).client("a") is _site({"a": URL, "b": URL}, process).client("a")
-    with pytest.raises(ConfigurationError, match=r"WSNOVA_STATSD_CLIENTS\['a'\] is another one than in the app"):
+    with pytest.raises(ConfigurationError, match=r"WSNOVA_STATSD_CLIENTS\['a'\] differs from the value in the app"):
         _site({"a": "ws://127.0.0.1:2"}, process).client("a")
     with pytest.raises(ConfigurationError, match="the client's name is 'aa'; allowed: aaa; did you mean 'aaa'"):
         _site({"aaa": URL}).client("aa")
@@ -150,7 +150,7 @@ def test_messages_of_a_url_go_to_the_handler_as_the_framework_calls_it(caplog: p
     handle({"n": 3})
     assert called == ["wrapped", "wrapped", "wrapped", {"n": 3}]
     assert [one.getMessage() for one in caplog.records if one.name == of_site.__name__] == [
-        "nothing handles the messages of client a, which are counted: give @on_message"
+        "the messages of client a are counted and have no handler; add one with @on_message"
     ]
 
 
@@ -175,7 +175,7 @@ def test_all_mistakes_are_reported_at_once() -> None:
     mine, module, handler = made.problems()
     assert mine == "mine"
     assert module.startswith("WSNOVA_STATSD_CLIENTS['a']: there is no module 'nowhere' in ")
-    assert handler == "the name given to on_message is 'aa'; allowed: a"
+    assert handler == "the name passed to on_message is 'aa'; allowed: a"
     with pytest.raises(ConfigurationError, match="mine"):
         made.listen([])
     with pytest.raises(ConfigurationError, match="WSNOVA_STATSD_CLIENTS names no client"):

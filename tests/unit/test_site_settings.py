@@ -48,13 +48,13 @@ def test_settings_become_arguments_and_win_over_the_environment(monkeypatch: pyt
 @pytest.mark.parametrize(
     ("name", "value", "told"),
     [
-        ("_CLIENT", {}, "WSNOVA_STATSD_CLIENT is no setting; there are: WSNOVA_STATSD_CLIENTS, "),
-        ("_CLIENTS", ["ws://a"], "WSNOVA_STATSD_CLIENTS is ['ws://a']; give a mapping of names to URLs or dotted"),
-        ("_CLIENTS", {"": "ws://a"}, "WSNOVA_STATSD_CLIENTS['']: client_id is ''; give 1 to 200 characters"),
-        ("_CLIENTS", {"a": ""}, "WSNOVA_STATSD_CLIENTS['a']: it is ''; give a URL such as wss://feed.example/ws, or"),
-        ("_CLIENTS", {"a": "make"}, "WSNOVA_STATSD_CLIENTS['a']: it is 'make'; give a URL such as "),
-        ("_CLIENTS", {"a": 5}, "WSNOVA_STATSD_CLIENTS['a']: it is 5; give a URL such as "),
-        ("_CLIENTS", {"a": lambda url: url}, "WSNOVA_STATSD_CLIENTS['a']: it takes (url), and is called with ()"),
+        ("_CLIENT", {}, "WSNOVA_STATSD_CLIENT is no setting; allowed: WSNOVA_STATSD_CLIENTS, "),
+        ("_CLIENTS", ["ws://a"], "WSNOVA_STATSD_CLIENTS is ['ws://a']; set it to a mapping of names to URLs or dotted"),
+        ("_CLIENTS", {"": "ws://a"}, "WSNOVA_STATSD_CLIENTS['']: client_id is ''; pass 1 to 200 characters"),
+        ("_CLIENTS", {"a": ""}, "WSNOVA_STATSD_CLIENTS['a']: it is ''; use a URL such as wss://feed.example/ws, or"),
+        ("_CLIENTS", {"a": "make"}, "WSNOVA_STATSD_CLIENTS['a']: it is 'make'; use a URL such as "),
+        ("_CLIENTS", {"a": 5}, "WSNOVA_STATSD_CLIENTS['a']: it is 5; use a URL such as "),
+        ("_CLIENTS", {"a": lambda url: url}, "WSNOVA_STATSD_CLIENTS['a']: it takes (url), but is called with ()"),
         ("_START", True, "WSNOVA_STATSD_START is True; allowed: auto, never"),
         (
             "_UNHEALTHY_AFTER",
@@ -62,7 +62,7 @@ def test_settings_become_arguments_and_win_over_the_environment(monkeypatch: pyt
             "WSNOVA_STATSD_UNHEALTHY_AFTER must be a positive number of seconds",
         ),
         ("_PROFILE", "finacial", "WSNOVA_STATSD_PROFILE: profile is 'finacial'; allowed: "),
-        ("_PORT", "http", "WSNOVA_STATSD_PORT is 'http'; give a whole number"),
+        ("_PORT", "http", "WSNOVA_STATSD_PORT is 'http'; set it to a whole number"),
         ("_MAX_SERIES", 0, "WSNOVA_STATSD_MAX_SERIES: max_series must be a whole number, at least 1, got 0"),
         (" _KPIS", True, "WSNOVA_STATSD _KPIS is no setting"),
     ],
@@ -114,7 +114,7 @@ def test_a_url_makes_a_client_of_the_settings_name() -> None:
     [
         ("clint", "WSNOVA_STATSD_CLIENTS['a']: site_live has no 'clint'; its clients: client; did you mean 'client'?"),
         ("fails", "site_live.fails raised ValueError: "),
-        ("two", "site_live.two gives 2 clients; give one for each name"),
+        ("two", "site_live.two provides 2 clients; provide one for each name"),
         ("loop", "client loop of site_live.loop has no on_message"),
     ],
 )

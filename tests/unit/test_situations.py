@@ -46,7 +46,7 @@ def test_slowness_is_over_when_a_whole_cool_down_brought_nothing() -> None:
 
 
 def test_a_threshold_below_the_profiles_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match="below the profile's slow_after of 100 ms"):
+    with pytest.raises(ConfigurationError, match="but the profile emits no event below its slow_after of 100 ms"):
         alerts.SlowProcessing(threshold_ms=99).fitted(ws.STANDARD)
     rule = alerts.SlowProcessing(threshold_ms=50)
     assert rule.fitted(ws.STANDARD.replace(slow_after=0.05)) is rule
@@ -214,7 +214,7 @@ def test_the_limit_is_the_profiles_unless_another_is_given() -> None:
     assert alerts.ErrorRate().fitted(ws.STANDARD).limit == 0.001
     assert alerts.ErrorRate(limit=0.5).fitted(ws.STANDARD).limit == 0.5
     without = ws.STANDARD.replace(kpi_targets={})
-    with pytest.raises(ConfigurationError, match="no target; give limit="):
+    with pytest.raises(ConfigurationError, match="no target; pass limit="):
         alerts.ErrorRate().fitted(without)
     assert "error_rate" not in [rule.name for rule in default_rules(without)]
 
@@ -396,7 +396,7 @@ def test_what_is_sent_and_sums_that_do_not_measure_it_are_never_behind() -> None
             "window_s must be a finite number, at least 1, got 0.5; sums",
         ),
         (alerts.ErrorRate, {"limit": -0.1}, "limit must be a non-negative number, got -0.1"),
-        (alerts.ErrorRate, {"limit": 5}, "limit is 5; give a share below 1"),
+        (alerts.ErrorRate, {"limit": 5}, "limit is 5; pass a share below 1"),
         (alerts.ErrorRate, {"at_least": 0}, "at_least must be a finite number, at least 1, got 0"),
         (alerts.FallingBehind, {"behind_ms": -1}, "behind_ms must be a non-negative number, got -1"),
         (alerts.FallingBehind, {"behind_ms": float("inf")}, "behind_ms must be a non-negative number, got inf"),

@@ -114,7 +114,7 @@ def test_a_tick_of_an_earlier_start_takes_no_sample(scene: Scene) -> None:
 def test_an_event_that_was_on_its_way_when_it_was_stopped_begins_nothing(scene: Scene) -> None:
     """An emitting thread may have read the bus's handlers just before stop detached this one."""
     scene.sampler.stop()
-    scene.sampler._hear(MISSED, {}, {"client_id": "md-1"}, None)
+    scene.sampler._handle(MISSED, {}, {"client_id": "md-1"}, None)
     assert scene.timers.waiting == 0
 
 
@@ -344,7 +344,7 @@ def test_an_interval_below_a_second_is_refused_with_what_is_allowed(every: Any) 
 
 @pytest.mark.parametrize("worker", ["", 7, ["a"]])
 def test_a_worker_without_a_name_is_refused(worker: Any) -> None:
-    with pytest.raises(ws.errors.ConfigurationError, match=r"worker is .*; give a name"):
+    with pytest.raises(ws.errors.ConfigurationError, match=r"worker is .*; pass a name"):
         ws.SystemSampler(worker=worker)
 
 

@@ -94,13 +94,13 @@ def test_user_and_password_become_a_header() -> None:
 @pytest.mark.parametrize(
     ("url", "told"),
     [
-        ("http://feed.example/ws", "; write ws:// in the place of http://"),
-        ("HTTPS://feed.example/ws", "; write wss:// in the place of https://"),
+        ("http://feed.example/ws", "; use ws:// instead of http://"),
+        ("HTTPS://feed.example/ws", "; use wss:// instead of https://"),
         ("ws://feed.example/a b", ", with blanks written as %20"),
         ("ws://feed.example:99999/", "a port from 1 to 65535"),
         ("ws://feed.example:0/", "a port from 1 to 65535"),
-        ("ws://a..b\xfc.example/", "a host name that IDNA takes"),
-        ("ws://\u2603.example/", "a host name that IDNA takes"),
+        ("ws://a..b\xfc.example/", "a host name valid under IDNA"),
+        ("ws://\u2603.example/", "a host name valid under IDNA"),
         ("ws://feed.example\\evil/", "a host name"),
         ("ws://feed%2eexample/", "a host name"),
         ("ws://[::1%25]/", "a host name"),

@@ -91,7 +91,7 @@ def test_an_id_is_used_once_per_bus() -> None:
     """A second attachment under the id raises HandlerExists and changes nothing, for any event."""
     bus, first, second = Bus(), _Log(), _Log()
     bus.attach("id", "e", first)
-    with pytest.raises(HandlerExists, match="'id' is attached already; detach it first"):
+    with pytest.raises(HandlerExists, match="'id' is already attached; detach it first"):
         bus.attach("id", "other", second)
     with pytest.raises(HandlerExists):
         bus.attach_many("id", ["e", "other"], second)
@@ -125,11 +125,11 @@ def test_an_id_is_anything_hashable(handler_id: Hashable) -> None:
 @pytest.mark.parametrize(
     ("events", "function", "told"),
     [
-        ("shop.sold", print, "takes a list of events, given the string 'shop.sold'; use attach"),
-        ([], print, "attached to no event; give at least one"),
-        (["ok", ""], print, "an event is a non-empty string .* not ''"),
-        ([b"shop"], print, "an event is a non-empty string .* not b'shop'"),
-        (["ok"], "print", "is 'print'; give a callable"),
+        ("shop.sold", print, "takes a list of events, got the string 'shop.sold'; use attach"),
+        ([], print, "attached to no event; pass at least one"),
+        (["ok", ""], print, "an event must be a non-empty string .* got ''"),
+        ([b"shop"], print, "an event must be a non-empty string .* got b'shop'"),
+        (["ok"], "print", "is 'print'; pass a callable"),
     ],
 )
 def test_a_mistake_is_refused_where_it_is_made(events: Any, function: Any, told: str) -> None:

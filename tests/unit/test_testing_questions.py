@@ -65,7 +65,7 @@ def test_the_failure_shows_every_series_of_the_name() -> None:
 def test_the_failure_of_a_misspelt_name_shows_names_like_it() -> None:
     """And not those unlike it."""
     said = _failure(LINES, "order", 1)
-    assert said.startswith("order: counted 0, expected 1\nnothing under this name; names like it:\n")
+    assert said.startswith("order: counted 0, expected 1\nnothing under this name; similar names:\n")
     assert "  3  orders  venue:XLON" in said
     assert "ms" not in said
 
@@ -74,7 +74,7 @@ def test_the_failure_of_an_unknown_name_shows_what_exists() -> None:
     """Or says that nothing was counted."""
     assert "  1  g" in _failure(LINES, "completely.else", 1)
     assert re.search(r"  6  ms$", _failure(LINES, "completely.else", 1), re.MULTILINE)
-    with pytest.raises(AssertionError, match=r"^x: counted 0, expected 1\nnothing under this name .*, and no other$"):
+    with pytest.raises(AssertionError, match=r"^x: counted 0, expected 1\nnothing under this .*, nor any other$"):
         assert_count(EventLog(), "x", 1)
 
 

@@ -9,7 +9,7 @@ from wsnova_statsd.errors import ConnectionFailed
 
 _LOAD = "load one that it accepts into the context of ssl= (load_cert_chain)"
 _VERSIONS = "client and server share no TLS version; check minimum_version of the context of ssl="
-_NO_TLS = "the server speaks no TLS on this port; check the port, or use ws://"
+_NO_TLS = "the server does not speak TLS on this port; check the port, or use ws://"
 _CHECK = "check the port, and the context of ssl="
 _LEFT = "the server ended the connection; check that the port speaks TLS, and look into the server's log"
 
@@ -34,7 +34,7 @@ def _reason(reason: str) -> ssl.SSLError:
             "TLSV13_ALERT_CERTIFICATE_REQUIRED",
             f"the server asks for a client certificate: certificate required; {_LOAD}",
         ),
-        ("TLSV1_ALERT_UNKNOWN_CA", f"the server does not know who signed the client certificate; {_LOAD}"),
+        ("TLSV1_ALERT_UNKNOWN_CA", f"the server does not trust the issuer of the client certificate; {_LOAD}"),
         ("SSLV3_ALERT_CERTIFICATE_EXPIRED", f"the server refused the client certificate as expired; {_LOAD}"),
         ("SSLV3_ALERT_CERTIFICATE_REVOKED", f"the server refused the client certificate as revoked; {_LOAD}"),
         ("SSLV3_ALERT_BAD_CERTIFICATE", f"the server refused the client certificate; {_LOAD}"),
@@ -64,9 +64,9 @@ def test_each_reason_is_named_with_its_own_remedy(reason: str, text: str) -> Non
     [
         (9, "check this machine's clock, and have the certificate renewed"),
         (10, "check this machine's clock, and have the certificate renewed"),
-        (18, "if you trust the one who signed it, give ssl=ssl.create_default_context(cafile=...)"),
-        (19, "if you trust the one who signed it, give ssl=ssl.create_default_context(cafile=...)"),
-        (20, "if you trust the one who signed it, give ssl=ssl.create_default_context(cafile=...)"),
+        (18, "if you trust its issuer, pass ssl=ssl.create_default_context(cafile=...)"),
+        (19, "if you trust its issuer, pass ssl=ssl.create_default_context(cafile=...)"),
+        (20, "if you trust its issuer, pass ssl=ssl.create_default_context(cafile=...)"),
         (62, "use a host name that the certificate has"),
         (64, "use a host name that the certificate has"),
         (23, "check the server's certificate"),

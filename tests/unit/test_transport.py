@@ -193,7 +193,7 @@ def test_a_send_that_makes_no_progress_fails_in_time(pair: tuple[Transport, sock
     """The loss reports it; half a frame may have been sent, and is known not to be whole."""
     transport, _theirs = pair
     left: list[int] = []
-    with pytest.raises(WriteFailed, match=r"took no byte for 0\.01 s") as caught:
+    with pytest.raises(WriteFailed, match=r"accepted no data for 0\.01 s") as caught:
         transport.send(bytes(2**26), 0.01, left)
     assert isinstance(caught.value, NotConnected)
     assert caught.value.loss.reason == "error"

@@ -86,4 +86,4 @@ def test_at_forty_columns_kpis_keep_value_target_and_verdict() -> None:
 def test_without_clients_the_screen_says_so() -> None:
     board = view(snapshot("a:1|c"))
     board.show("clients")
-    assert "no metric of a client of wsnova_statsd has arrived yet" in texts(board.draw(80, 24))
+    assert "no client of wsnova_statsd has sent a metric yet" in texts(board.draw(80, 24))

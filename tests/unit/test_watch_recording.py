@@ -54,7 +54,7 @@ def test_a_recording_written_by_hand_is_accepted(tmp_path: Path) -> None:
         ("1 a:1|c\n0.5 a:1|c\n", "line 2 of .* begins with '0.5'"),
         ("nan a:1|c\n", "line 1 of .* begins with 'nan'"),
         ("inf a:1|c\n", "line 1 of .* begins with 'inf'"),
-        ("# here\n+ a:1|c\n", "line 2 of .* joins a datagram"),
+        ("# here\n+ a:1|c\n", "line 2 of .* no datagram is above it"),
         ("0 " + "x" * 70_000, "line 1 of .* more than 65507 bytes"),
         ("0 a:1|c\n#" + "x" * 400_000, "line 2 of .* more than 65507 bytes"),
     ],
@@ -69,7 +69,7 @@ def test_a_fault_is_reported_with_its_line(tmp_path: Path, text: str, told: str)
 def test_a_file_that_cannot_be_read_is_reported(tmp_path: Path) -> None:
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
     os.mkfifo(tmp_path / "pipe")
-    faults = {"none": "No such file", "": "no regular file", "binary": "no text in UTF-8", "pipe": "no regular file"}
+    faults = {"none": "No such file", "": "a regular file", "binary": "not UTF-8 text", "pipe": "a regular file"}
     for path, told in faults.items():
         with pytest.raises(ConfigurationError, match=told):
             list(read(tmp_path / path))

@@ -198,3 +198,11 @@ def test_the_output_of_a_command_is_a_separate_screen_and_its_end_is_shown() -> 
     assert lines[-1] == "  line 99"
     board.step(1)
     assert board.screen == "metrics"
+
+
+def test_the_worst_check_stands_first() -> None:
+    """Critical, warning, unknown, ok."""
+    board = view(snapshot(*(f"_sc|shop.{status}|{status}" for status in range(4))))
+    board.show("events")
+    lines = texts(board.draw(80, 24))
+    assert [line.split("shop.")[1][0] for line in lines if "shop." in line] == ["2", "1", "3", "0"]

@@ -35,10 +35,10 @@ class Bench:
         self.zeros = ZeroSeries(TallyStore({}), self.metrics, {DURATION: (10, 100)}, self.clock)
 
     def opened(self, client: object = "a", **more: object) -> None:
-        self.zeros.hear(events.CLIENT_OPENED, {}, {"client_id": client, "uri": URI, "started": True, **more}, None)
+        self.zeros.handle(events.CLIENT_OPENED, {}, {"client_id": client, "uri": URI, "started": True, **more}, None)
 
     def closed(self, client: str = "a") -> None:
-        self.zeros.hear(events.CLIENT_CLOSED, {}, {"client_id": client}, None)
+        self.zeros.handle(events.CLIENT_CLOSED, {}, {"client_id": client}, None)
 
     def read(self, *real: Reading) -> dict[str, dict[Labels, Reading]]:
         found: dict[str, dict[Labels, Reading]] = {one.name: {} for one in self.metrics}
@@ -72,7 +72,7 @@ def test_a_client_has_its_series_at_0_as_soon_as_it_is_there() -> None:
 def test_a_uri_that_a_function_gives_is_not_known() -> None:
     """What is tagged with it begins with its first value; the rest is at 0."""
     bench = Bench()
-    bench.zeros.hear(events.CLIENT_OPENED, {}, {"client_id": "a", "started": True}, None)
+    bench.zeros.handle(events.CLIENT_OPENED, {}, {"client_id": "a", "started": True}, None)
     assert set(bench.read()) == {ERRORS}
 
 

@@ -69,7 +69,7 @@ def _tell(agent: Agent, clock: FakeClock) -> bool:
         "tags": [],
         "aggregation_key": None,
     }
-    return agent.tell(Message("event", arguments, 0), clock() + SOON)
+    return agent.send_message(Message("event", arguments, 0), clock() + SOON)
 
 
 def test_the_reason_is_the_systems_own(made: Any, clock: FakeClock, tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_the_reason_is_the_systems_own(made: Any, clock: FakeClock, tmp_path: Pa
         full = made(path=str(tmp_path / "deaf"))
         while _send(full, clock):
             pass
-        assert full.last_error == "refused: the Agent's queue is full, it does not read"
+        assert full.last_error == "refused: the Agent's queue is full because it does not read"
     unnamed = made("no such host", 8125)
     assert not _send(unnamed, clock)
     assert unnamed.last_error.startswith("gaierror: ")
@@ -212,7 +212,7 @@ def test_a_deadline_bounds_what_a_hanging_resolver_takes(made: Any, monkeypatch:
     address = Address("agent.example", 8125, None)
     agent = Agent(address, official_client(address), Resolver("agent.example", 8125))
     began = time.monotonic()
-    assert not agent.tell(Message("event", {"title": "t", "message": "x"}, 0), time.monotonic() + 0.05)
+    assert not agent.send_message(Message("event", {"title": "t", "message": "x"}, 0), time.monotonic() + 0.05)
     assert time.monotonic() - began < 10.0
     over.set()
     assert agent.last_error == "OSError: the host name 'agent.example' is still being looked up"

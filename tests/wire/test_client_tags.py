@@ -131,9 +131,9 @@ def test_the_recovery_after_a_clients_end_has_them(bus: ws.Bus) -> None:
 @pytest.mark.parametrize(
     ("tags", "told"),
     [
-        ("venue:xetr", "tags is 'venue:xetr'; give a mapping, such as {'venue': 'xetr'}"),
-        (["venue:xetr"], "tags is ['venue:xetr']; give a mapping, such as {'venue': 'xetr'}"),
-        ({f"t{n}": n for n in range(11)}, "tags has 11 keys; a client has at most 10 of its own"),
+        ("venue:xetr", "tags is 'venue:xetr'; pass a mapping, such as {'venue': 'xetr'}"),
+        (["venue:xetr"], "tags is ['venue:xetr']; pass a mapping, such as {'venue': 'xetr'}"),
+        ({f"t{n}": n for n in range(11)}, "tags has 11 keys; pass at most 10"),
         ({"a b": "c"}, "a key of tags must be a letter, then letters, digits and _ . / -, got 'a b'"),
         ({"dd.internal.card": "c"}, "a key of tags must be a letter, then letters, digits and _ . / -, got 'dd.inter"),
         ({7: "c"}, "a key of tags must be a letter, then letters, digits and _ . / -, got 7"),
@@ -143,7 +143,7 @@ def test_the_recovery_after_a_clients_end_has_them(bus: ws.Bus) -> None:
         ({"a": ["b"]}, "tag 'a' must be a short text of letters, digits and _ - : . /, got ['b']"),
         ({"a": "x" * 200}, "tag 'a' must be a short text of letters, digits and _ - : . /, got 'xxx"),
         *(
-            ({key: "x"}, f"tags has the key {key!r}, which is not a client's own; give another name for it")
+            ({key: "x"}, f"tags has the key {key!r}, which is reserved; use another name")
             for key in ("client", "type", "worker", "host", "env", "service", "version", "direction", "result", "Host")
         ),
     ],

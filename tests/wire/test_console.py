@@ -92,7 +92,7 @@ def test_without_an_agent_it_still_counts_and_the_one_warning_names_it(tmp_path:
         bare = _ran(tmp_path, server.url, "", wait, DD_DOGSTATSD_URL=nobody)[1]
     tables = err.split(" wsnova_statsd standard: ")[1:]
     assert len(tables) >= 3
-    assert re.search(r"Agent at \S+ takes nothing: refused: Connection refused", tables[-1])
+    assert re.search(r"Agent at \S+ accepts nothing: refused: Connection refused", tables[-1])
     assert _row(tables[-1], "orders.placed")[1] == "50"
     assert sum("orders.placed" in one for one in tables) == 2  # when it came, and at the end
     for said in (err, bare):
@@ -127,7 +127,9 @@ def test_a_variable_that_cannot_be_read_is_refused_by_its_name(
 ) -> None:
     """However the Monitor is made."""
     monkeypatch.setenv("WSNOVA_STATSD_CONSOLE", "maybe")
-    with pytest.raises(ws.errors.ConfigurationError, match=r"^WSNOVA_STATSD_CONSOLE is 'maybe'; give true, .* or the"):
+    with pytest.raises(
+        ws.errors.ConfigurationError, match=r"^WSNOVA_STATSD_CONSOLE is 'maybe'; set it to true, .* or the"
+    ):
         make()
 
 
@@ -185,7 +187,7 @@ def test_a_forked_child_prints_nothing_of_its_parents(
                     os._exit(0)
             os.waitpid(child, 0)
             said += capfd.readouterr().err
-    assert said.count("md-2 is not logged in: child") == 1
+    assert said.count("md-2 could not log in: child") == 1
     assert said.count("wsnova_statsd standard: in all") == 1
     assert "orders.placed" not in said
     assert capfd.readouterr().err.count("orders.placed") == 1

@@ -118,7 +118,7 @@ def test_constant_tags_that_fill_a_datagram_are_named_with_the_remedy() -> None:
         json_form = _doctor(DD_TAGS='{"env": "prod"}', **where)
     assert [refused.returncode, json_form.returncode] == [1, 1]
     assert "FAIL  tags     the 400 constant tags take" in refused.stdout
-    assert "JSON; give tags with commas" in json_form.stdout
+    assert "JSON; set it to tags separated by commas" in json_form.stdout
 
 
 def test_a_refused_port_is_status_1_and_says_what_to_do(closed_port: int) -> None:
@@ -147,7 +147,7 @@ def test_a_missing_socket_is_status_1_also_as_json(tmp_path: Path) -> None:
     document = json.loads(done.stdout)
     assert document["ok"] is False
     assert [(hop["hop"], hop["result"]) for hop in document["hops"]] == [("address", "ok"), ("file", "failed")]
-    assert document["hops"][1]["message"] == f"{tmp_path}/dsd.socket is not there"
+    assert document["hops"][1]["message"] == f"{tmp_path}/dsd.socket does not exist"
 
 
 # -- Unix sockets
@@ -157,7 +157,7 @@ def test_a_file_that_is_no_socket_is_named(tmp_path: Path) -> None:
     """Docker replaces a missing mount by a folder."""
     (hop,) = unix_hops(str(tmp_path), 8192)
     assert (hop.name, hop.result) == ("file", "failed")
-    assert f"{tmp_path} is no socket (d" in hop.message
+    assert f"{tmp_path} is not a socket (d" in hop.message
 
 
 def test_a_socket_file_without_a_listener_is_named(tmp_path: Path) -> None:
@@ -167,7 +167,7 @@ def test_a_socket_file_without_a_listener_is_named(tmp_path: Path) -> None:
     *_, hop = unix_hops(str(tmp_path / "dsd.socket"), 8192)
     assert (hop.name, hop.result) == ("connect", "failed")
     assert "Connection refused" in hop.message
-    assert hop.advice.startswith("nobody holds it, the file is a leftover")
+    assert hop.advice.startswith("no process holds it, the file is a leftover")
 
 
 def test_an_agent_that_does_not_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,7 +181,7 @@ def test_an_agent_that_does_not_read_is_named(tmp_path: Path, monkeypatch: pytes
                 filler.sendto(b"x:1|c", str(path))
         hops = list(unix_hops(str(path), 8192))
     assert [(hop.name, hop.result) for hop in hops[-2:]] == [("listen", "ok"), ("send", "failed")]
-    assert hops[-1].message == "the queue is full and stayed so for 0.05 s: the Agent does not read"
+    assert hops[-1].message == "the queue stayed full for 0.05 s: the Agent does not read"
 
 
 def test_a_datagram_that_is_too_large_for_the_system_is_named(tmp_path: Path) -> None:
@@ -210,7 +210,7 @@ def test_a_socket_without_write_permission_is_named() -> None:
         shutil.rmtree(folder)
     assert (hop.name, hop.result) == ("connect", "failed")
     assert "Permission denied" in hop.message
-    assert hop.advice.startswith("let this user write to it")
+    assert hop.advice.startswith("allow this user to write to it")
 
 
 def test_the_kind_of_a_socket_has_to_be_the_one_named(tmp_path: Path) -> None:
@@ -253,7 +253,7 @@ def test_silence_is_no_proof(monkeypatch: pytest.MonkeyPatch) -> None:
     with DogStatsDReceiver() as receiver:
         *_, hop = udp_hops(Address(receiver.host, receiver.port, None))
     assert (hop.name, hop.result) == ("listen", "unsure")
-    assert hop.message == "UDP does not answer: no proof that somebody listens"
+    assert hop.message == "UDP does not answer: no proof that a process listens"
 
 
 def test_a_receiver_on_every_address_and_version_is_found() -> None:

@@ -78,7 +78,7 @@ def test_a_network_without_a_route(monkeypatch: pytest.MonkeyPatch) -> None:
     """With the system's message."""
     monkeypatch.setattr(socket.socket, "connect_ex", lambda *_given: 113)
     assert _told("ws://127.0.0.1:9/") == (
-        "127.0.0.1 port 9 cannot be reached: No route to host; check host and port, and the network between",
+        "127.0.0.1 port 9 cannot be reached: No route to host; check host, port and the network between",
         "unreachable",
     )
 
@@ -87,7 +87,7 @@ def test_a_black_hole() -> None:
     """The option whose time passed."""
     with black_hole() as (host, port):
         assert _told(f"ws://{host}:{port}/", connect_timeout=0.3) == (
-            "there is no connection after connect_timeout=0.3 s; check host and port, and what stands between",
+            "there was no connection after connect_timeout=0.3 s; check host, port and the network between",
             "timeout",
         )
 
@@ -96,7 +96,7 @@ def test_a_server_that_never_answers() -> None:
     """How far it came in this time."""
     with TcpServer(never_answers) as server:
         assert _told(server.url, connect_timeout=0.3) == (
-            "the server's answer is not here after connect_timeout=0.3 s; check host and port, and what stands between",
+            "the server's answer was incomplete after connect_timeout=0.3 s; check host, port and the network between",
             "timeout",
         )
 
@@ -109,7 +109,7 @@ def test_a_certificate_of_an_unknown_authority() -> None:
     with TcpServer(never_answers, ssl=tls_contexts()[0]) as server:
         text, cause = _told(server.url)
     assert text.startswith(f"{_TLS}: certificate verify failed: ")
-    assert text.endswith("; if you trust the one who signed it, give ssl=ssl.create_default_context(cafile=...)")
+    assert text.endswith("; if you trust its issuer, pass ssl=ssl.create_default_context(cafile=...)")
     assert cause == "tls"
 
 
@@ -148,7 +148,7 @@ def test_a_port_that_speaks_no_tls() -> None:
 
     with TcpServer(script) as server:
         assert _told(f"wss://localhost:{server.port}/") == (
-            f"{_TLS}: the server speaks no TLS on this port; check the port, or use ws://",
+            f"{_TLS}: the server does not speak TLS on this port; check the port, or use ws://",
             "tls",
         )
 
@@ -163,7 +163,7 @@ def test_a_port_that_speaks_tls() -> None:
 
     with TcpServer(script) as server:
         assert _told(server.url) == (
-            "the server speaks TLS on this port; use wss:// in the place of ws://",
+            "the server speaks TLS on this port; use wss:// instead of ws://",
             "handshake",
         )
 
@@ -223,7 +223,7 @@ def test_a_client_certificate_that_is_refused(version: ssl.TLSVersion) -> None:
     with _asking_for_a_certificate(version, trustme.CA()) as (url, trusting):
         trustme.CA().issue_cert("client.example").configure_cert(trusting)
         assert _told(url, ssl=trusting) == (
-            f"{_TLS}: the server does not know who signed the client certificate; {_LOAD}",
+            f"{_TLS}: the server does not trust the issuer of the client certificate; {_LOAD}",
             "tls",
         )
 
@@ -266,16 +266,16 @@ def _accepts(**headers: str) -> Callable[[Connection], None]:
         (_says(b"SSH-2.0-OpenSSH_9.6\r\n"), f"{_ANSWER} is no HTTP/1.1; {_PORT}"),
         (
             _says(b"HTTP/1.1 101 Yes\r\n\r\n"),
-            f"{_ANSWER} has no 'Upgrade: websocket'; a proxy may take it out: have it pass upgrades on",
+            f"{_ANSWER} has no 'Upgrade: websocket'; a proxy may remove it: configure it to forward upgrades",
         ),
         (
             wrong_accept_key,
-            f"{_ANSWER} has not the one Sec-WebSocket-Accept of this request; it answers another one; look for a cache "
-            "before the server",
+            f"{_ANSWER} does not have the Sec-WebSocket-Accept of this request; it answers another request; check for "
+            "a cache before the server",
         ),
         (
             _accepts(Sec_WebSocket_Protocol="v1.feed"),
-            f"{_ANSWER} chooses a subprotocol that was not offered; offer the one that the server speaks: "
+            f"{_ANSWER} chooses a subprotocol that was not offered; offer one that the server supports: "
             "subprotocols=[...]",
         ),
         (
@@ -291,36 +291,36 @@ def test_an_answer_that_is_no_upgrade(script: Callable[[Connection], object], te
         assert _told(server.url) == (text, "handshake")
 
 
-_LATER: Final = "the server is away or busy, not the request wrong: try again later"
-_FAILED: Final = "the server failed; look into its log, or try again later"
+_LATER: Final = "the server is unreachable or busy; the request is not at fault: try again later"
+_FAILED: Final = "the server failed; check its log, or try again later"
 
 
 @pytest.mark.parametrize(
     ("script", "status", "text"),
     [
-        (refuses(200), 200, "; an ordinary page is served here, no WebSocket; check the path of the URL"),
+        (refuses(200), 200, "; the URL leads to an ordinary page, not a WebSocket; check the path of the URL"),
         (
             redirects("wss://u:p@other.example/v2?k=1"),
             302,
-            ", and redirects to wss://other.example/v2; give that as the URL if the feed is there, with wss:// for https://",
+            ", and redirects to wss://other.example/v2; use that as the URL if the feed is there, with wss:// for https://",
         ),
         (
             refuses(400),
             400,
-            "; check scheme, host, port and path of the URL, and whether a proxy between takes the upgrade out",
+            "; check scheme, host, port and path of the URL, and whether a proxy in between removes the upgrade",
         ),
         (refuses(401), 401, "; check the credentials"),
         (
             refuses(403),
             403,
             ", to a request with Origin http://127.0.0.1:{port}; check the credentials, and whether the server allows "
-            "this Origin (another: headers={{'Origin': '...'}})",
+            "this Origin (set another with headers={{'Origin': '...'}})",
         ),
         (refuses(404), 404, "; check the path of the URL"),
         (
             refuses(426),
             426,
-            "; check the path of the URL, and whether a proxy between takes the upgrade out",
+            "; check the path of the URL, and whether a proxy in between removes the upgrade",
         ),
         (
             refuses(429, {"Retry-After": "7"}),
@@ -388,7 +388,7 @@ def test_a_proxy_that_does_not_run() -> None:
     """The proxy must be corrected, not the URL."""
     port = LoopbackPort().port
     assert _told("ws://feed.example/", proxy=f"http://me:hunter2@127.0.0.1:{port}") == (
-        f"the proxy 127.0.0.1 port {port} (from proxy=) is not reached: nothing listens at 127.0.0.1 port {port}; "
+        f"the proxy 127.0.0.1 port {port} (from proxy=) cannot be reached: nothing listens at 127.0.0.1 port {port}; "
         "check host and port, and that the server runs; check proxy=",
         "proxy",
     )
@@ -400,7 +400,7 @@ def test_a_proxy_that_wants_credentials(monkeypatch: pytest.MonkeyPatch) -> None
         monkeypatch.setenv("http_proxy", proxy.url)
         monkeypatch.delenv("no_proxy", raising=False)
         assert _told("ws://feed.example/", proxy="env") == (
-            f"the proxy 127.0.0.1 port {proxy.port} (from http_proxy) answered CONNECT with HTTP 407; it wants "
+            f"the proxy 127.0.0.1 port {proxy.port} (from http_proxy) answered CONNECT with HTTP 407; it requires "
             "credentials: http://user:password@host:port",
             "proxy",
         )

@@ -86,7 +86,7 @@ def test_a_certificate_of_the_proxy_is_verified() -> None:
     serving, trusting = tls_contexts()
     with ConnectProxy(ssl=serving) as proxy:
         text, cause = _told("ws://feed.example/", proxy=proxy.url, ssl=ssl.create_default_context())
-        start = f"the proxy localhost port {proxy.port} (from proxy=) is not reached: TLS with localhost failed: "
+        start = f"the proxy localhost port {proxy.port} (from proxy=) cannot be reached: TLS with localhost failed: "
         assert text.startswith(f"{start}certificate verify failed")
         assert cause == "proxy"
         assert not proxy.targets

@@ -62,7 +62,7 @@ def test_a_second_client_of_an_id_is_refused_while_the_first_runs(server: WebSoc
 def test_the_refusal_names_the_state_of_the_other(bus: ws.Bus) -> None:
     """A client that waits for its next try holds its id like a connected one."""
     ws.Client("ws://127.0.0.1:9/", client_id="md-1", on_message=print, bus=bus).start(wait=False)
-    with pytest.raises(ws.errors.ClientIdInUse, match=r"which is (waiting|connecting); close that one, or give this"):
+    with pytest.raises(ws.errors.ClientIdInUse, match=r"which is (waiting|connecting); close that client, or pass"):
         ws.Client("ws://127.0.0.1:9/", client_id="md-1", bus=bus).start()
 
 
@@ -159,7 +159,7 @@ def test_a_later_monitor_logs_once_which_clients_keep_another_profile(
     with caplog.at_level(logging.WARNING), ws.Monitor("financial", reporter=_reporter(agent, bus), bus=bus):
         assert [record.getMessage() for record in caplog.records] == [
             "clients a, b were started before this Monitor and keep the profile they have, not financial, until they "
-            "are started again; start the Monitor first, or give them a profile"
+            "are restarted; start the Monitor first, or pass profile= to the clients"
         ]
     caplog.clear()
     with ws.Monitor("standard", reporter=_reporter(agent, bus), bus=bus):

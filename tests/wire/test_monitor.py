@@ -193,15 +193,15 @@ def test_a_monitor_made_of_variables(agent: DogStatsDReceiver, bus: ws.Bus, monk
         ({"log": "INFO"}, "log is 'INFO'; allowed: True, False, a logging.Logger"),
         (
             {"prometheus_port": 70_000},
-            "prometheus_port must be a port from 0 to 65535 (0: any free one), got 70000; None is for no server",
+            "prometheus_port must be a port from 0 to 65535 (0: any free port), got 70000; pass None for no server",
         ),
         (
             {"prometheus_port": True},
-            "prometheus_port must be a port from 0 to 65535 (0: any free one), got True; None is for no server",
+            "prometheus_port must be a port from 0 to 65535 (0: any free port), got True; pass None for no server",
         ),
-        ({"reporter": "localhost"}, "reporter is 'localhost'; give a ws.StatsdReporter"),
-        ({"bus": "main"}, "bus is 'main'; give a ws.Bus"),
-        ({"alerts": [3]}, "alerts holds 3; give rules such as ws.alerts.SlowProcessing()"),
+        ({"reporter": "localhost"}, "reporter is 'localhost'; pass a ws.StatsdReporter"),
+        ({"bus": "main"}, "bus is 'main'; pass a ws.Bus"),
+        ({"alerts": [3]}, "alerts contains 3; pass rules such as ws.alerts.SlowProcessing()"),
     ],
 )
 def test_an_unusable_variable_is_refused_at_once(arguments: dict[str, Any], told: str) -> None:

@@ -135,8 +135,8 @@ def test_a_link_goes_through_squid(squid: tuple[int, int], secure: bool) -> None
 def test_squid_refuses_with_its_own_sentences(squid: tuple[int, int]) -> None:
     """Credentials that are missing or wrong, a port it does not allow, a server it does not reach."""
     named = f"the proxy 127.0.0.1 port {squid[0]} (from proxy=) answered CONNECT with HTTP"
-    wanted = f"{named} 407; it wants credentials: http://user:password@host:port"
-    away = f"{named} 503; it does not reach the server; check the URL, or whether the proxy is needed"
+    wanted = f"{named} 407; it requires credentials: http://user:password@host:port"
+    away = f"{named} 503; it cannot reach the server; check the URL, or whether the proxy is needed"
     nobody = f"ws://127.0.0.1:{LoopbackPort().port}/"
     for user, url, text in (
         ("", nobody, wanted),
@@ -144,7 +144,7 @@ def test_squid_refuses_with_its_own_sentences(squid: tuple[int, int]) -> None:
         (
             "me:hunter2@",
             "ws://127.0.0.1:9/",
-            f"{named} 403; it does not let this host or port through; ask whoever runs it",
+            f"{named} 403; it does not allow this host or port; ask its operator",
         ),
         ("me:hunter2@", nobody, away),
     ):
@@ -185,9 +185,9 @@ def test_haproxy_passes_the_upgrade_on(haproxy: tuple[int, int, trustme.CA]) -> 
         ("forbidden", 403, None, "to a request with Origin http://127.0.0.1:{port};"),
         ("moved", 302, None, "redirects to ws://127.0.0.1:{port}/feed;"),
         ("many", 429, 7.0, "asks to wait 7 s; too many connections or requests"),
-        ("busy", 503, 3.0, "asks to wait 3 s; the server is away or busy"),
-        ("away", 503, None, "the server is away or busy"),
-        ("silent", 504, None, "the server is away or busy"),
+        ("busy", 503, 3.0, "asks to wait 3 s; the server is unreachable or busy"),
+        ("away", 503, None, "the server is unreachable or busy"),
+        ("silent", 504, None, "the server is unreachable or busy"),
     ],
 )
 def test_haproxy_refuses(
@@ -215,4 +215,4 @@ def test_haproxy_ends_tls_for_a_client_certificate(haproxy: tuple[int, int, trus
         "tls",
     )
     trustme.CA().issue_cert("client.example").configure_cert(trusting)
-    assert _told(url, ssl=trusting) == (f"{start} does not know who signed the client certificate; {remedy}", "tls")
+    assert _told(url, ssl=trusting) == (f"{start} does not trust the issuer of the client certificate; {remedy}", "tls")

@@ -138,7 +138,7 @@ def test_nginx_passes_the_upgrade_on(nginx: tuple[int, int]) -> None:
 @pytest.mark.parametrize(
     ("path", "status", "text"),
     [
-        ("away", 502, "the server is away or busy"),
+        ("away", 502, "the server is unreachable or busy"),
         ("busy", 503, "asks to wait 3 s"),
         ("moved", 301, "redirects to http://127.0.0.1/feed;"),
         ("forbidden", 403, "to a request with Origin http://127.0.0.1:"),
@@ -159,7 +159,7 @@ def test_nginx_refuses(nginx: tuple[int, int], path: str, status: int, text: str
     ("path", "status", "remedy"),
     [
         ("forgotten", 426, "whether a proxy between takes the upgrade out"),
-        ("default", 505, "a proxy between asks the server in HTTP/1.0; have it pass the upgrade on"),
+        ("default", 505, "a proxy in between speaks HTTP/1.0 to the server; configure it to pass the upgrade on"),
     ],
 )
 def test_an_nginx_that_removes_the_upgrade_is_named(

@@ -157,7 +157,7 @@ def test_the_end_of_the_link_interrupts_at_once(options: dict[str, Any], end: st
         else:
             with pytest.raises(errors.RequestInterrupted):
                 client.request({"method": "drop"}, timeout=30.0)
-        with pytest.raises(errors.RequestInterrupted, match="may have had effect"):
+        with pytest.raises(errors.RequestInterrupted, match="may have taken effect"):
             waiting.result(10.0)
         assert time.monotonic() - began < 3.0
 
@@ -221,7 +221,7 @@ def test_an_id_that_is_awaited_already_is_refused() -> None:
     with talking() as client, ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(client.request, {"method": "hold", "id": 3}, 20.0)
         assert [_echo(client, number) for number in range(5)] == list(range(5))
-        with pytest.raises(errors.ConfigurationError, match="awaited already"):
+        with pytest.raises(errors.ConfigurationError, match="already awaited"):
             client.request({"method": "echo", "id": 3})
         client.request({"method": "release"})
         assert waiting.result(5.0)["result"] == "late"

@@ -124,12 +124,12 @@ def test_an_address_is_requested_as_one(monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.mark.parametrize(
     ("reply", "word", "remedy"),
     [
-        (2, "Connection not allowed by ruleset", "it does not let this host or port through; ask whoever runs it"),
-        (4, "Host unreachable", "it does not reach the server; check the URL, or whether the proxy is needed"),
+        (2, "Connection not allowed by ruleset", "it does not allow this host or port; ask its operator"),
+        (4, "Host unreachable", "it cannot reach the server; check the URL, or whether the proxy is needed"),
         (
             5,
             "Connection refused by destination host",
-            "it does not reach the server; check the URL, or whether the proxy is needed",
+            "it cannot reach the server; check the URL, or whether the proxy is needed",
         ),
         (1, "General SOCKS server failure", "check proxy=, its credentials, and that it speaks SOCKS5"),
     ],
@@ -138,7 +138,7 @@ def test_a_refusal_has_its_own_sentence(reply: int, word: str, remedy: str) -> N
     """With the proxy's name and the cause `proxy`."""
     with TcpServer(_Socks(reply=reply)) as proxy:
         assert _told("ws://feed.example/", proxy=f"socks5://127.0.0.1:{proxy.port}") == (
-            f"the proxy 127.0.0.1 port {proxy.port} (from proxy=) refused the way by SOCKS5: {word}; {remedy}",
+            f"the proxy 127.0.0.1 port {proxy.port} (from proxy=) refused the connection by SOCKS5: {word}; {remedy}",
             "proxy",
         )
 

@@ -234,5 +234,5 @@ def test_strict_raises_for_what_would_be_changed(receiver: DogStatsDReceiver) ->
         with pytest.raises(ConfigurationError):
             call()
     strict.increment("b", 2)
-    with pytest.raises(ConfigurationError, match="counter already"):
+    with pytest.raises(ConfigurationError, match="already a counter"):
         strict.gauge("b", 2)

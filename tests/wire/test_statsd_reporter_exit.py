@@ -141,7 +141,7 @@ def test_a_name_that_cannot_be_looked_up_at_the_end_is_logged() -> None:
     took, code, errors = _run("host='agent.example', port=8125", script)
     assert took < HELD
     assert code == 0
-    assert "the host name 'agent.example' cannot be looked up while the interpreter ends" in errors
+    assert "the host name 'agent.example' cannot be looked up while the interpreter exits" in errors
     assert "Traceback" not in errors
 
 

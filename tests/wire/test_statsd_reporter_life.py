@@ -50,7 +50,7 @@ def test_what_is_counted_after_stop_is_logged_as_pending(name: str, caplog: pyte
         assert not caplog.records
         for _ in range(3):
             reporter.increment(name)
-        assert [record.getMessage().count("waits: it does not run") for record in caplog.records] == [1]
+        assert [record.getMessage().count("nothing is sent: it is not running") for record in caplog.records] == [1]
         assert reporter.start().stop()
         assert receiver.wait_for(lambda r: r.count("orders") + r.count("others") == 4)
 
@@ -171,7 +171,7 @@ def test_a_reporter_that_does_not_run_says_so_once(caplog: pytest.LogCaptureFixt
             reporter.increment("others", tags=["a:1"])
             reporter.event("t", "x")
         (record,) = caplog.records
-        assert f"the StatsdReporter for 127.0.0.1:{receiver.port} is used, and what it" in record.getMessage()
+        assert f"the StatsdReporter for 127.0.0.1:{receiver.port} is used, but nothing is sent" in record.getMessage()
         assert reporter.flush()
         assert receiver.wait_for(lambda r: r.count("orders") == 3)
         caplog.clear()
@@ -179,7 +179,7 @@ def test_a_reporter_that_does_not_run_says_so_once(caplog: pytest.LogCaptureFixt
             running.increment("orders")
         assert caplog.records == []
         running.increment("orders", tags=["late:1"])
-        assert "does not run" in caplog.text
+        assert "is not running" in caplog.text
         reporter.stop()
 
 

@@ -131,7 +131,7 @@ def test_waiting_for_another_threads_request_ends_with_the_own_timeout(feed: Fee
     with feeding(feed) as (client, log), ThreadPoolExecutor(1) as pool:
         first = pool.submit(client.subscribe, "a", 0.5)
         assert feed.wait(1)
-        with pytest.raises(errors.RequestTimeout, match="earlier question"):
+        with pytest.raises(errors.RequestTimeout, match="earlier request"):
             client.subscribe("a", timeout=0.05)
         assert isinstance(first.exception(5.0), errors.RequestTimeout)
         assert log.count(f"{SUBSCRIPTION}.subscribe.started") == 1

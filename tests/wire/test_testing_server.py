@@ -190,7 +190,7 @@ def test_a_script_that_does_not_end_is_reported() -> None:
 
 def test_starting_twice_is_an_error_and_stopping_twice_is_not(server: WebSocketServer) -> None:
     """A running server refuses `start`; a stopped one ignores `stop`."""
-    with pytest.raises(RuntimeError, match="started already"):
+    with pytest.raises(RuntimeError, match="already been started"):
         server.start()
     server.stop()
     server.stop()

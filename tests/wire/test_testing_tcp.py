@@ -187,7 +187,7 @@ def test_misuse_is_an_error() -> None:
     server = TcpServer(tcp.never_answers)
     with pytest.raises(RuntimeError, match="start"):
         _ = server.port
-    with server, pytest.raises(RuntimeError, match="started already"):
+    with server, pytest.raises(RuntimeError, match="already been started"):
         server.start()
 
 

@@ -87,14 +87,14 @@ def test_a_port_that_is_taken_is_refused_with_its_holder_and_what_to_do(host: st
             pass
     told = str(refused.value)
     assert told.startswith(f"cannot listen at {host}:{port}: pid {os.getpid()} (")
-    assert told.endswith(f"use --port {port + 1}, and DD_DOGSTATSD_PORT={port + 1} for the program to watch")
+    assert told.endswith(f"use --port {port + 1}, and set DD_DOGSTATSD_PORT={port + 1} for the program to watch")
 
 
 def test_a_unix_socket_that_is_taken_is_refused_and_one_that_was_left_over_is_replaced(tmp_path: Path) -> None:
     path = str(tmp_path / "dsd.socket")
     with _unix() as taken:
         taken.bind(path)
-        with pytest.raises(ConfigurationError, match=rf"pid {os.getpid()} .* holds it; give --socket another path"):
+        with pytest.raises(ConfigurationError, match=rf"pid {os.getpid()} .* holds it; pass another path to --socket"):
             Session(Given(socket_path=path)).__enter__()
     with Session(Given(socket_path=path)) as session, _unix() as sender:
         sender.sendto(b"a:1|c", path)
@@ -104,11 +104,11 @@ def test_a_unix_socket_that_is_taken_is_refused_and_one_that_was_left_over_is_re
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        (Given(host="nowhere.invalid"), "no address of this machine"),
+        (Given(host="nowhere.invalid"), "not an address of this machine"),
         (Given(host="192.0.2.1", port=0), "cannot listen at 192.0.2.1:0"),
         (Given(socket_path="/nowhere/dsd.socket"), "No such file or directory"),
         (Given(socket_path="a\0b"), "null"),
-        (Given(socket_path=__file__), "is no socket"),
+        (Given(socket_path=__file__), "is not a socket"),
         (Given(port=0, forward=("nowhere.invalid", 8125)), "cannot forward to nowhere.invalid:8125"),
         (Given(port=0, forward="/nowhere/dsd.socket"), "cannot forward to /nowhere/dsd.socket"),
         (Given(port=0, record="/nowhere/feed.txt"), "cannot write the recording /nowhere/feed.txt"),
@@ -178,7 +178,7 @@ def test_what_would_be_passed_on_to_itself_is_refused(tmp_path: Path) -> None:
         port = probe.getsockname()[1]
     for host in ("127.0.0.1", "0.0.0.0"):
         session = Session(Given(host=host, port=port, forward=("localhost", port)))
-        with pytest.raises(ConfigurationError, match="which is where this listens"), session:
+        with pytest.raises(ConfigurationError, match="where watch listens itself"), session:
             pass
 
 

@@ -100,7 +100,7 @@ def test_a_recording_that_is_damaged_during_its_replay_ends_there_and_says_why(t
             file.seek(-8, os.SEEK_END)
             file.write(b"\nrubbish")
         assert session.ended.wait(10)
-        assert "the replay has ended: line 40000 of" in session.snapshot().note
+        assert "the replay failed: line 40000 of" in session.snapshot().note
 
 
 SENDER = """
@@ -205,7 +205,7 @@ def test_a_fifth_tab_is_disconnected() -> None:
 
 
 def test_if_nothing_is_shared_a_tab_says_so(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="no watch shares its figures"):
+    with pytest.raises(ConfigurationError, match="cannot reach a running watch"):
         Remote(str(tmp_path / "none"))
 
 

@@ -109,7 +109,7 @@ def test_a_source_address_of_another_machine_is_named() -> None:
     """With the option, at once, and not once for each address of the server."""
     with TcpServer(never_answers) as server:
         assert _told(server.url, source_address=("192.0.2.1", 0)) == (
-            f"source_address=('192.0.2.1', 0) cannot be used: {os.strerror(errno.EADDRNOTAVAIL)}; give a free one of "
+            f"source_address=('192.0.2.1', 0) cannot be used: {os.strerror(errno.EADDRNOTAVAIL)}; pass a free one of "
             "this machine",
             "unreachable",
         )
@@ -119,7 +119,7 @@ def test_a_source_address_of_the_other_family_is_named() -> None:
     """An IPv6 address cannot reach an IPv4 one."""
     with TcpServer(never_answers) as server:
         assert _told(server.url, source_address=("::1", 0)) == (
-            "127.0.0.1 has no IPv6 address, as source_address= demands; check it, or leave source_address= out",
+            "127.0.0.1 has no IPv6 address, as source_address= requires; check it, or remove source_address=",
             "unreachable",
         )
 
@@ -146,7 +146,7 @@ def test_a_socket_option_that_the_system_refuses_is_named() -> None:
     with TcpServer(never_answers) as server:
         assert _told(server.url, socket_options=[(socket.IPPROTO_TCP, 9999, 1)]) == (
             f"the system refuses ({int(socket.IPPROTO_TCP)}, 9999, 1) of socket_options=: "
-            f"{os.strerror(errno.ENOPROTOOPT)}; take it out",
+            f"{os.strerror(errno.ENOPROTOOPT)}; remove it",
             "error",
         )
 
@@ -198,9 +198,9 @@ def test_an_unusable_unix_socket_is_named(tmp_path: Path) -> None:
         busy.bind(full)
         busy.listen(0)
         waits.connect(full)
-        for path, why in ((nobody, "has nobody who listens"), (deaf, "has nobody who listens")):
+        for path, why in ((nobody, "has no listener"), (deaf, "has no listener")):
             told = f"the socket {path!r} (unix_socket=) {why}; {rest}"
             assert _told("ws://feed/", unix_socket=path) == (told, "refused")
-        told = f"the socket {full!r} (unix_socket=) is not accepting more; {rest}"
+        told = f"the socket {full!r} (unix_socket=) accepts no more connections; {rest}"
         assert _told("ws://feed/", unix_socket=full) == (told, "refused")
     assert _told("ws://feed/", unix_socket=plain)[1] == "refused"

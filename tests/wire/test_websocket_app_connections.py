@@ -42,18 +42,18 @@ def test_what_cannot_be_instrumented_is_refused_with_a_sentence(bus: ws.Bus) -> 
     app: Any = App("ws://127.0.0.1:1/")
     instrument: Any = websocket_app.instrument
     for given, sentence in (
-        (object(), "app is a object; give a websocket.WebSocketApp"),
-        (websocket.WebSocket(), "app is a WebSocket; give"),
+        (object(), "app is a object; pass a websocket.WebSocketApp"),
+        (websocket.WebSocket(), "app is a WebSocket; pass"),
     ):
         with pytest.raises(ConfigurationError, match=sentence):
             instrument(given, bus=bus)
     for options, sentence in (
         ({"profile": "finacial"}, "profile is 'finacial'; allowed"),
         ({"message_type": "xml"}, "message_type is 'xml'; allowed: None, 'json'"),
-        ({"client_id": ""}, "client_id is ''; give 1 to 200 characters"),
-        ({"tags": {"client": "x"}}, "'client', which is not a client's own"),
-        ({"tags": []}, "tags is \\[\\]; give a mapping"),
-        ({"bus": 1}, "bus is 1; give a ws.Bus"),
+        ({"client_id": ""}, "client_id is ''; pass 1 to 200 characters"),
+        ({"tags": {"client": "x"}}, "'client', which is reserved"),
+        ({"tags": []}, "tags is \\[\\]; pass a mapping"),
+        ({"bus": 1}, "bus is 1; pass a ws.Bus"),
         ({"clientid": "x"}, "clientid"),
     ):
         with pytest.raises(ConfigurationError, match=sentence):
@@ -65,9 +65,9 @@ def test_what_cannot_be_instrumented_is_refused_with_a_sentence(bus: ws.Bus) -> 
     with pytest.raises(ConfigurationError, match="is not instrumented"):
         websocket_app.uninstrument(app)
     app.keep_running = True
-    with pytest.raises(ConfigurationError, match="runs already; instrument it before run_forever"):
+    with pytest.raises(ConfigurationError, match="is running already; instrument it before run_forever"):
         instrument(app, bus=bus)
-    with pytest.raises(ConfigurationError, match="ws is a WebSocketApp; give a"):
+    with pytest.raises(ConfigurationError, match="ws is a WebSocketApp; pass a"):
         websocket_app.instrument_connection(app, bus=bus)
 
 
@@ -98,7 +98,7 @@ def test_without_a_handler_one_record_says_so(caplog: pytest.LogCaptureFixture) 
         for _ in range(2):
             app = websocket_app.instrument(an_app(server.url), bus=bus)
             app.run_forever()
-    records = [one.message for one in caplog.records if "nothing listens on its bus" in one.message]
+    records = [one.message for one in caplog.records if "its bus has no handlers" in one.message]
     assert len(records) == 1
     assert "call wsnova_statsd.init()" in records[0]
 

@@ -1,1 +1,1 @@
-"""The command line: `main` parses, every command is a module of its own with `register` and `run`."""
+"""The command line: `main` parses, each command is a separate module with `register` and `run`."""

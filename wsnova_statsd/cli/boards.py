@@ -1,4 +1,4 @@
-"""What the commands that make something for Datadog have in common: their arguments, printing, and sending.
+"""What the commands that make something for Datadog share: arguments, printing and sending.
 
 Not a command itself. `dashboards`, `monitors`, `slos` and `metadata` print JSON, and send it with --push.
 """
@@ -31,41 +31,43 @@ PROMETHEUS: Final = "prometheus"
 _EXAMPLE: Final = "shop.metrics:METRICS"
 _Kind = TypeVar("_Kind")
 STATUSES: Final = {
-    DONE: "printed, or all of it is in Datadog now",
-    FAILED: "Datadog was not reached or refused, or something of somebody else's was left alone",
+    DONE: "printed, or everything is in Datadog now",
+    FAILED: "Datadog was not reached or refused a request, or an object that was changed in Datadog was left alone",
 }
 PUSHING: Final = (
-    " With --push it is sent to Datadog, by the keys in DD_API_KEY and DD_APP_KEY, to the site in DD_SITE. A second "
-    "push updates what the first one made. What somebody else has changed in Datadog since is named and left alone, "
-    "unless --force is given."
+    " With --push it is sent to Datadog, with the keys in DD_API_KEY and DD_APP_KEY, to the site in DD_SITE. A second "
+    "push updates what the first one made. An object that was changed in Datadog since then is named and left alone, "
+    "unless you pass --force."
 )
 
 
 def add_arguments(parser: Parser, *own: str, asks: bool = True) -> None:
-    """The arguments of each of these commands, and those by which `own` lists take the place of the default ones.
-    `asks`: what is made asks queries, which may be those of one env."""
+    """Add the arguments of these commands, and for each name in `own` an argument for your own list of that name.
+    `asks`: what is made contains queries, which may be limited to one env."""
     for name in own:
-        parser.add_argument(f"--{name}", metavar="MODULE:NAME", help=f"your own list of {name}, for the default one")
+        parser.add_argument(
+            f"--{name}", metavar="MODULE:NAME", help=f"your own list of {name}, instead of the default one"
+        )
     parser.add_argument(
         "--profile",
         type=choice("the profile", PROFILES),
         default=_DEFAULT,
         metavar="P",
-        help=f"{', '.join(PROFILES)}; what it never fills is left out (default: {_DEFAULT})",
+        help=f"{', '.join(PROFILES)}; what it never emits is left out (default: {_DEFAULT})",
     )
     parser.add_argument(
         "--namespace",
         type=checked_by(settings.namespace),
         default="",
         metavar="N",
-        help="what the reporter puts before every name, as its namespace=",
+        help="what precedes every name, as in the reporter's namespace=",
     )
     if asks:
-        told = "only of what has the tag env:E: a set of objects of its own"
-        parser.add_argument("--env", type=checked_by(_env), metavar="E", help=told)
-    parser.add_argument("--push", action="store_true", help="send it to Datadog, telling each object as it is done")
-    parser.add_argument("--dry-run", action="store_true", help="only tell what --push would do")
-    parser.add_argument("--force", action="store_true", help="with --push: overwrite what somebody else has changed")
+        text = "only for what has the tag env:E, as a separate set of objects"
+        parser.add_argument("--env", type=checked_by(_env), metavar="E", help=text)
+    parser.add_argument("--push", action="store_true", help="send it to Datadog, and print each object as it is done")
+    parser.add_argument("--dry-run", action="store_true", help="only print what --push would do")
+    parser.add_argument("--force", action="store_true", help="with --push: overwrite what was changed in Datadog")
 
 
 def _env(value: str) -> str:
@@ -73,7 +75,7 @@ def _env(value: str) -> str:
     tag = wire.clean_tag(f"env:{value}").lower()
     if tag != f"env:{value}":
         better = tag.removeprefix("env:")
-        hint = "" if better == "env" else f"give {better}"
+        hint = "" if better == "env" else f"pass {better}"
         raise checks.refused("env", value, "the value of the tag env as Datadog stores it", hint)
     return value
 
@@ -81,28 +83,28 @@ def _env(value: str) -> str:
 def profile_of(args: argparse.Namespace) -> Profile:
     """The profile that was named. Raises ConfigurationError for arguments that contradict each other."""
     if args.force and not (args.push or args.dry_run):
-        raise ConfigurationError("--force is given without --push, which alone can overwrite anything")
+        raise ConfigurationError("--force is given without --push; pass both, as only a push overwrites anything")
     return PROFILES[args.profile]
 
 
 def add_naming(parser: Parser) -> None:
-    """The argument of what asks Prometheus."""
+    """Add the argument of a document that queries Prometheus."""
     parser.add_argument(
         "--naming",
         type=choice("the naming", NAMINGS),
         metavar="N",
-        help="of metrics on the page, as the reporter's naming=: guide or prometheus (default: guide)",
+        help="names of metrics on the page, as in the reporter's naming=: guide or prometheus (default: guide)",
     )
 
 
 def naming_of(args: argparse.Namespace) -> Naming:
-    """The naming that was given, for a document that is printed only. Raises ConfigurationError for arguments that are
-    Datadog's."""
+    """The naming that was given, for a document that is only printed. Raises ConfigurationError for an argument that
+    is for Datadog."""
     datadogs = {"--push": args.push, "--dry-run": args.dry_run, "--force": args.force, "--namespace": args.namespace}
     given = [name for name, value in {**datadogs, "--all": getattr(args, "all", False)}.items() if value]
     if given:
         raise ConfigurationError(
-            f"{given[0]} is for Datadog; what is made for {args.system} is printed: write it into a file"
+            f"{given[0]} is for Datadog; leave it out: what is made for {args.system} is printed, for a file"
         )
     naming: Naming = args.naming or "guide"
     return naming
@@ -111,17 +113,17 @@ def naming_of(args: argparse.Namespace) -> Naming:
 def refuse_naming(args: argparse.Namespace) -> None:
     """Raises ConfigurationError: Datadog knows one set of names."""
     if args.naming is not None:
-        raise ConfigurationError("--naming is for what asks Prometheus; Datadog knows one set of names")
+        raise ConfigurationError("--naming is for Prometheus; leave it out: Datadog has one set of names")
 
 
 def metrics_of(args: argparse.Namespace) -> list[Definition] | None:
-    """The definitions that were given, None for the default list. Raises ConfigurationError for what are none."""
+    """The definitions that were given, None for the default list. Raises ConfigurationError for anything else."""
     return None if args.metrics is None else _listed("--metrics", args.metrics, Definition, "ws.counter(...)")
 
 
 def rules_of(args: argparse.Namespace) -> list[Rule] | None:
-    """The alert rules that were given, as they hold under the profile, None for those that fit it. Raises
-    ConfigurationError for what are none."""
+    """The alert rules that were given, fitted to the profile; None for the default ones. Raises ConfigurationError for
+    anything else."""
     if args.rules is None:
         return None
     given = _listed("--rules", args.rules, Rule, "ws.alerts.SlowProcessing()")
@@ -135,8 +137,8 @@ def _listed(option: str, name: str, kind: type[_Kind], example: str) -> list[_Ki
     try:
         listed = list(found)
     except Exception as error:
-        told = one_line(f"{type(error).__name__}: {error}")
-        raise ConfigurationError(f"{option} {name} raises {told} when it is read") from error
+        raised = one_line(f"{type(error).__name__}: {error}")
+        raise ConfigurationError(f"{option} {name} raises {raised} when it is read") from error
     for one in listed:
         if not isinstance(one, kind):
             raise checks.refused(f"an entry of {option} {name}", one, f"an object such as {example}")
@@ -150,7 +152,7 @@ def print_json(document: Any) -> int:
 
 
 def names(args: argparse.Namespace, documents: Mapping[str, Any]) -> dict[str, Any]:
-    """The documents under the names of their marks: one push of each profile, namespace and env is one set."""
+    """The documents by the names of their marks: each profile, namespace and env has its own set."""
     from ..dashboards.marks import mark_name
 
     parts = (args.profile, args.namespace.strip("."), args.env and f"env-{args.env}")
@@ -158,20 +160,20 @@ def names(args: argparse.Namespace, documents: Mapping[str, Any]) -> dict[str, A
 
 
 def push(args: argparse.Namespace, steps: Callable[[Push], object]) -> int:
-    """Send what these steps bring. Raises ConfigurationError without keys, PushFailed if Datadog does not take it."""
+    """Send what these steps make. Raises ConfigurationError without keys, PushFailed if Datadog does not accept it."""
     from ..dashboards.push import Api
     from ..dashboards.pushing import Push, PushFailed
 
-    def tell(line: str) -> None:
+    def show(line: str) -> None:
         print(line, flush=True)
 
-    run = Push(Api(), tell, force=args.force, dry=args.dry_run)
+    run = Push(Api(), show, force=args.force, dry=args.dry_run)
     try:
         steps(run)
     except PushFailed as error:
         raise PushFailed(f"{error}. {_so_far(run)}, and nothing after that was sent") from None
-    except BaseException:  # Ctrl-C, a reader of our output that has left
-        print(f"{args.parser.prog}: cut short. {_so_far(run)}; run it again to go on", file=sys.stderr)
+    except BaseException:  # Ctrl-C, or the reader of our output has closed it
+        print(f"{args.parser.prog}: interrupted. {_so_far(run)}; run it again to continue", file=sys.stderr)
         raise
     print(f"{_so_far(run)}.", flush=True)
     sys.stdout.flush()
@@ -179,8 +181,8 @@ def push(args: argparse.Namespace, steps: Callable[[Push], object]) -> int:
 
 
 def _so_far(run: Push) -> str:
-    told = f"{run.done} done" if not run.dry else f"{run.done} looked at, none sent"
-    told += f", {run.refused} refused" if run.refused else ""
+    text = f"{run.done} done" if not run.dry else f"{run.done} checked, none sent"
+    text += f", {run.refused} refused" if run.refused else ""
     if run.later:
-        told += f", {len(run.later)} later: push again once Datadog has seen these metrics"
-    return told
+        text += f", {len(run.later)} later: push again once Datadog has seen these metrics"
+    return text

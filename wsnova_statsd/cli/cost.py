@@ -1,6 +1,6 @@
 """`wsnova-statsd cost`: the series that clients make, metric by metric, and what Datadog bills for them.
 
-This page is the command: the numbers it is given, and what is printed. Nothing is sent.
+This file is the command: the numbers it takes, and what it prints. Nothing is sent.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any, Final
 from ..profiles import PROFILES
 from .parser import DONE, add_command, choice
 
-_DIGITS: Final = 20  # of a number that is read at all
+_DIGITS: Final = 20  # of a number, at most
 
 
 def register(subparsers: Any) -> None:
@@ -20,9 +20,9 @@ def register(subparsers: Any) -> None:
         subparsers,
         "cost",
         "how many series there are, and what Datadog bills for them",
-        "Counts the series of a host by metric: clients dial, subscribe, receive and send messages without a fault, "
-        "lose their link once and are closed. Datadog bills a distribution five times, ten times with percentiles. "
-        "Each of the workers runs all of the clients, under the same names.",
+        "Counts the series of a host by metric, for clients that connect, subscribe, receive and send messages without "
+        "an error, lose their connection once and are closed. Datadog bills a distribution five times, ten times with "
+        "percentiles. Each of the workers runs all of the clients, under the same names.",
         examples={
             "wsnova-statsd cost": "one client that receives ten types of messages",
             "wsnova-statsd cost --profile standard --clients 50 --workers 4": "fifty clients in each of four processes",
@@ -32,19 +32,19 @@ def register(subparsers: Any) -> None:
     )
     profile = choice("the profile", PROFILES)
     parser.add_argument("--profile", type=profile, default="financial", metavar="P", help=", ".join(PROFILES))
-    for option, default, told in (
+    for option, default, meaning in (
         ("--clients", 1, "names of clients"),
         ("--types", 10, "types of messages that a client receives"),
         ("--sent-types", 1, "types of messages that a client sends"),
         ("--workers", 1, "processes of a host"),
     ):
-        parser.add_argument(option, type=_number, default=default, metavar="N", help=f"{told} (default: {default})")
-    parser.add_argument("--lean", action="store_true", help="of the list ws.statsd_metrics(lean=True)")
+        parser.add_argument(option, type=_number, default=default, metavar="N", help=f"{meaning} (default: {default})")
+    parser.add_argument("--lean", action="store_true", help="for the list ws.statsd_metrics(lean=True)")
     parser.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the bill. Raises ConfigurationError for a number that is none."""
+    """Print the bill. Raises ConfigurationError for an invalid number."""
     from ..dashboards.cost import cost
     from ..dashboards.life import Shape
     from ..metrics.catalogue import statsd_metrics

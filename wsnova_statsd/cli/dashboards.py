@@ -1,5 +1,5 @@
-"""`wsnova-statsd dashboards datadog` and `dashboards grafana`: the board as JSON; for Datadog, with --all, metadata,
-monitors and SLOs with it."""
+"""`wsnova-statsd dashboards datadog` and `dashboards grafana`: the board as JSON; for Datadog, --all adds metadata,
+monitors and SLOs."""
 
 from __future__ import annotations
 
@@ -37,35 +37,39 @@ def register(subparsers: Any) -> None:
         "dashboards",
         "a board for Datadog or Grafana, made from the metric definitions, as JSON",
         "Prints one board: an overview with KPIs against their targets, connections, messages, errors and alerts, "
-        "subscriptions and login, system, and the reporter itself, without what the profile never fills. For Grafana "
-        "it asks a Prometheus that scrapes a Monitor, and has the guide's four queries first." + PUSHING,
+        "subscriptions and login, system, and the reporter itself, without what the profile never emits. The board for "
+        "Grafana queries a Prometheus that scrapes a Monitor, and begins with the guide's four queries." + PUSHING,
         examples={
             "wsnova-statsd dashboards datadog": "print the board, for a file or for Import dashboard JSON",
             "wsnova-statsd dashboards grafana": "print the board for Grafana, for a file or for Import dashboard",
             "wsnova-statsd dashboards grafana --naming prometheus": "for a page with the conventional names",
             "wsnova-statsd dashboards datadog --push": "send the board",
-            "wsnova-statsd dashboards datadog --metrics shop.metrics:METRICS": "the board for a list of your own",
+            "wsnova-statsd dashboards datadog --metrics shop.metrics:METRICS": "the board for your own list",
             "wsnova-statsd dashboards datadog --all --push": "metadata, monitors, SLOs and the board, in this order",
         },
         statuses=STATUSES,
         usage="datadog|grafana [ARGUMENTS]",
     )
     parser.add_argument(
-        "system", nargs="?", type=choice("the board", _FOR), metavar="datadog|grafana", help="whose board it is"
+        "system",
+        nargs="?",
+        type=choice("the board", _FOR),
+        metavar="datadog|grafana",
+        help="the system to make the board for",
     )
-    parser.add_argument("--all", action="store_true", help="metadata, monitors and SLOs too")
+    parser.add_argument("--all", action="store_true", help="also metadata, monitors and SLOs")
     add_arguments(parser, "metrics", "rules")
     add_naming(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print or send. Raises ConfigurationError if it is not said for whom."""
+    """Print or send. Raises ConfigurationError if no system is named."""
     from ..dashboards.datadog import board, need_percentiles
     from ..dashboards.metadata import metadata
     from ..dashboards.monitors import monitors, slos
 
     if args.system is None:
-        raise ConfigurationError(f"no board is named; allowed: {', '.join(_FOR)}")
+        raise ConfigurationError(f"no board is named; pass one of: {', '.join(_FOR)}")
     if args.system == GRAFANA:
         return _grafana(args)
     refuse_naming(args)
@@ -102,14 +106,14 @@ def _grafana(args: argparse.Namespace) -> int:
 
 
 def _send_board(args: argparse.Namespace, one: Push, made: dict[str, Any], wanted: list[str]) -> None:
-    """The board, and what only the account's owner can switch on, as it costs."""
+    """Send the board, and name the percentiles, which only the account's owner can switch on, as they cost money."""
     from ..dashboards.push import DASHBOARD
 
     one.objects(DASHBOARD, names(args, {"board": made}))
     if wanted:
         one.tell(
             "Averages and maxima are shown at once. p50, p95 and p99 need percentiles, which this command never "
-            "switches on: do so in Metrics > Summary, in the panel of each of these metrics, under Advanced. For each "
+            "switches on: use Metrics > Summary, the panel of each of these metrics, under Advanced. For each "
             "combination of tags Datadog then bills ten metrics instead of five "
             "(docs.datadoghq.com/account_management/billing/custom_metrics):"
         )

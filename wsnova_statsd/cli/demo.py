@@ -1,7 +1,7 @@
 """`wsnova-statsd demo`: a feed, a client and the Datadog side on this machine, with a lost link and a slow handler.
 
-This page is the command: its arguments, Ctrl-C, and what is printed in the end. Threads: the main thread only; those
-of the parts are told of in demo_run. What needs an extra is imported when the command runs.
+This file is the command: its arguments, Ctrl-C, and what is printed at the end. Threads: the main thread only;
+demo_run names those of the parts. What needs an extra is imported when the command runs.
 """
 
 from __future__ import annotations
@@ -43,23 +43,23 @@ def register(subparsers: Any) -> None:
         "Runs a feed, a client and a stand-in for the Datadog Agent on this machine. The feed drops the connection "
         "once, the client's handler is slow once.",
         examples={
-            "wsnova-statsd demo": "15 seconds of it",
-            "wsnova-statsd demo --seconds 5 --profile standard --json": "five, with another profile, for a program",
-            "wsnova-statsd demo --to localhost:8125": "shipped to the Agent of this machine",
+            "wsnova-statsd demo": "run it for 15 seconds",
+            "wsnova-statsd demo --seconds 5 --profile standard --json": "five seconds, another profile, as JSON",
+            "wsnova-statsd demo --to localhost:8125": "send the metrics to the Agent of this machine",
         },
-        statuses={DONE: "all numbers add up in the end", FAILED: "they do not, or the demo could not run"},
+        statuses={DONE: "all numbers add up", FAILED: "they do not, or the demo could not run"},
     )
     parser.add_argument("--seconds", type=_seconds, default=15.0, metavar="N", help="how long, from 5; default 15")
     profile = choice("the profile", PROFILES)
     parser.add_argument("--profile", type=profile, default="financial", metavar="P", help=", ".join(PROFILES))
     where = parser.add_mutually_exclusive_group()
-    where.add_argument("--to", type=_address, metavar="HOST:PORT", help="ship to a real Agent by UDP")
-    where.add_argument("--socket", type=_socket, metavar="PATH", help="ship to a real Agent by its Unix socket")
+    where.add_argument("--to", type=_address, metavar="HOST:PORT", help="send to a real Agent over UDP")
+    where.add_argument("--socket", type=_socket, metavar="PATH", help="send to a real Agent over its Unix socket")
     parser.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the demo; 0 if its numbers add up, else 1. Raises MissingExtra, ConfigurationError, ConnectionFailed."""
+    """Run the demo; 0 if its numbers add up, otherwise 1. Raises MissingExtra, ConfigurationError, ConnectionFailed."""
     if settings.disabled():
         given = os.environ["DD_DOGSTATSD_DISABLE"]
         raise ConfigurationError(f"DD_DOGSTATSD_DISABLE is {given!r}, which turns the reporter off; unset it")
@@ -81,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _shows_views() -> bool:
-    """Whether there is a terminal, and the extra for a live view in it."""
+    """Whether there is a terminal, and the extra for a live view."""
     if not (sys.stdin.isatty() and sys.stdout.isatty()) or os.environ.get("TERM", "dumb") == "dumb":
         return False
     try:
@@ -93,7 +93,7 @@ def _shows_views() -> bool:
 
 
 def _with_view(demo: Demo, profile: str, interrupted: Callable[[], bool]) -> Summary:
-    """Run it in the thread `wsnova-demo`, as a view has to be in the main thread; leaving the view ends the demo."""
+    """Run the demo in the thread `wsnova-demo`, as a view needs the main thread; leaving the view ends the demo."""
     from ..watch import board
     from .demo_run import event_line
 
@@ -125,19 +125,19 @@ def _with_view(demo: Demo, profile: str, interrupted: Callable[[], bool]) -> Sum
 
 @contextmanager
 def _interruptible() -> Iterator[Callable[[], bool]]:
-    """Ctrl-C and SIGTERM end the demo early and in order; a second one ends it at once."""
-    told: list[int] = []
+    """Ctrl-C and SIGTERM end the demo early, with its summary; a second one ends it at once."""
+    received: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False
         return
 
-    def tell(number: int, frame: object) -> None:  # a plain list: an Event's lock may be held by the interrupted code
-        told.append(number)
+    def note(number: int, frame: object) -> None:  # a plain list: an Event's lock may be held by the interrupted code
+        received.append(number)
         signal.signal(number, before[signal.Signals(number)])
 
-    before = {number: signal.signal(number, tell) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield lambda: bool(told)
+        yield lambda: bool(received)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -183,8 +183,8 @@ def _seconds(text: str) -> float:
         seconds = math.nan
     if not _SHORTEST <= seconds <= _LONGEST:  # also for nan
         raise argparse.ArgumentTypeError(
-            f"{text!r} is no usable length; allowed: {_SHORTEST:g} to {_LONGEST:g} seconds, so that the drop and the "
-            "slow message both fit in"
+            f"{text!r} is not a usable length; allowed: {_SHORTEST:g} to {_LONGEST:g} seconds, so that the drop and "
+            "the slow message both fit in"
         )
     return seconds
 

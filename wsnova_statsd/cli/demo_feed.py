@@ -1,8 +1,8 @@
 """The demo's server side: a loopback WebSocket feed of trades and tickers that stages one drop and one slow message.
 
 What it sent and what arrived can be compared: before the drop it pauses until the client has everything. It runs in
-the server's connection threads, one script per connection, one at a time; the counts are read from any thread. It never
-listens on anything but the loopback interface and never drops a connection a second time.
+the server's connection threads, one script per connection, one at a time; any thread may read the counts. It listens
+on the loopback interface only, and drops one connection only.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _SLOW_AT: Final = 0.7
 
 
 class Feed:
-    """A feed for `seconds` seconds; `received` tells how many messages the client has got. A context manager."""
+    """A feed for `seconds` seconds; `received` returns how many messages the client has received. A context manager."""
 
     def __init__(self, seconds: float, received: Callable[[], int]) -> None:
         self.drop_at: float = seconds * _DROP_AT
@@ -69,7 +69,7 @@ class Feed:
         return bool(self.drops and self.slow_sent)
 
     def finish(self, timeout: float = _CATCH_UP) -> bool:
-        """Send nothing more; True if the client has received all within `timeout` seconds."""
+        """Stop sending; True if the client has received everything within `timeout` seconds."""
         self._ending.set()
         return self._caught_up(timeout)
 
@@ -102,6 +102,6 @@ class Feed:
         message: dict[str, object] = {"type": "trade" if slow or number % 3 else "ticker", "n": number}
         message |= {"symbol": "BTC-USD", "price": self._price}
         if slow:
-            message["slow"] = True  # the demo's handler takes its time over it
+            message["slow"] = True  # the demo's handler is slow for it
         connection.send(json.dumps(message))
         self.sent += 1

@@ -1,4 +1,4 @@
-"""What the demo prints where there is no live view: a line a second, and one for each event as it comes."""
+"""What the demo prints without a live view: a line a second, and a line for each event as it arrives."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..watch.text import printable
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """What there is to say at one moment."""
+    """What to print at one moment."""
 
     title: str
     elapsed: float

@@ -1,7 +1,7 @@
-"""One run of the demo: feed, client, monitor and receiver, put together as an application would.
+"""One run of the demo: feed, client, monitor and receiver, combined as an application would.
 
 Threads: `Demo.run` in the caller's; the client's own thread calls `_on_message`; the receiver's adds up what arrives.
-Everything is on a bus of its own, and nothing of it is left when `run` returns.
+Everything uses a separate bus, and nothing of it is left when `run` returns.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from .demo_lines import Moment
 from .demo_summary import Arrived, Counted, Staged, Summary, slow_alerts, summarize
 
 _FRAME: Final = 0.2  # seconds between two frames
-_GRACE: Final = 15.0  # more seconds for both incidents, on a machine that is busy with something else
-_PATIENCE: Final = 5.0  # seconds for anything that takes no time on loopback
+_GRACE: Final = 15.0  # further seconds for both incidents, on a busy machine
+_PATIENCE: Final = 5.0  # seconds for what takes almost no time on loopback
 _SLOW: Final = 0.15  # seconds; the slow alert fires above 0.1
 
 _RECEIVED: Final = "websocket.message.received"
@@ -34,18 +34,18 @@ _BY_BATCH: Final = f"{_BATCH} direction:received"
 
 
 class BusCounts:
-    """What the events on the bus say, where a real Agent takes the metrics and does not tell."""
+    """Counts the events on the bus, for a real Agent, which does not report what it received."""
 
     def __init__(self, bus: Bus) -> None:
         self.messages: int = 0
         self.reconnects: int = 0
         self.slow: int = 0
         self.types: set[str] = set()
-        heard = (events.MESSAGE_BATCH_PROCESSED, events.CONNECTION_RECONNECT_SUCCESS, events.MESSAGE_PROCESS_SLOW)
-        bus.attach_many("demo", heard, self._count)
+        counted = (events.MESSAGE_BATCH_PROCESSED, events.CONNECTION_RECONNECT_SUCCESS, events.MESSAGE_PROCESS_SLOW)
+        bus.attach_many("demo", counted, self._count)
 
     def _count(self, event: str, measurements: Mapping[str, Any], metadata: Mapping[str, Any], config: Any) -> None:
-        """In the client's thread."""
+        """Runs in the client's thread."""
         if event == events.CONNECTION_RECONNECT_SUCCESS:
             self.reconnects += 1
         elif event == events.MESSAGE_PROCESS_SLOW:
@@ -56,7 +56,7 @@ class BusCounts:
 
 
 class Demo:
-    """The parts of one run. `agent` is where StatsdReporter is to ship; None: a receiver of our own, `watched`."""
+    """The parts of one run. `agent` is the address that StatsdReporter sends to; None: the receiver of `watched`."""
 
     def __init__(self, seconds: float, profile: Profile, agent: Mapping[str, Any] | None) -> None:
         self.watched: Session = Session(Given(port=0))
@@ -64,14 +64,14 @@ class Demo:
         self._seconds = seconds
         self._profile = profile
         self._agent = agent
-        self._received = 0  # written by the client's thread, as the next
+        self._received = 0  # written by the client's thread, as is the next
         self._reconnected = 0
         self._bus = Bus()
         self._counts = BusCounts(self._bus)
         self._feed = Feed(seconds, lambda: self._received)
 
     def run(self, show: Callable[[Moment], object], interrupted: Callable[[], bool]) -> Summary:
-        """Until the time is over or `interrupted()`; then bring everything home and add it up."""
+        """Run until the time is over or `interrupted()` returns True; then flush everything and compare it."""
         with ExitStack() as stack:
             if self._agent is None:
                 stack.enter_context(self.watched)
@@ -106,7 +106,7 @@ class Demo:
         return {"host": host, "port": port}
 
     def _on_message(self, message: Any) -> None:
-        """In the client's thread: what an application would do with a trade, and once far too slowly."""
+        """Runs in the client's thread: handles a message as an application would, and one far too slowly."""
         if message.get("slow"):
             time.sleep(_SLOW)
         self._received += 1
@@ -128,16 +128,16 @@ class Demo:
         return self.watched.snapshot()
 
     def clear(self) -> None:
-        """Nothing: in the end the figures have to be those of the whole run."""
+        """Does nothing: at the end the figures have to cover the whole run."""
 
     # -- what there is to see -----------------------------------------------------------------------------------------
 
     def moment(self, elapsed: float | None = None) -> Moment:
-        """The present one."""
+        """The current one."""
         return Moment(
             "What Datadog would get from a client that loses its link once and is slow once"
             if self._agent is None
-            else f"Shipping to {self._reporter.address}: a client that loses its link once and is slow once",
+            else f"Sending to {self._reporter.address}: a client that loses its link once and is slow once",
             self._feed.elapsed if elapsed is None else elapsed,
             self._status(),
             [event_line(event) for event in self.events()],
@@ -158,7 +158,7 @@ class Demo:
         return sorted(self.watched.model.rows(), key=lambda row: (row.name, row.tags))
 
     def events(self) -> tuple[SeenEvent, ...]:
-        """Those that arrived."""
+        """The events that arrived."""
         return self.watched.model.seen()[0]
 
     # -- what has to add up -------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The demo's summary: figures from both ends of the way, and whether they agree. Pure, no thread."""
+"""The demo's summary: figures from both ends, and whether they agree. Pure, no thread."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any, Final
 
 from ..reporters.figures import Stats
 
-SLOW_TITLE: Final = "Slow message processing: "  # the guide's words, of the slow alert
+SLOW_TITLE: Final = "Slow message processing: "  # the guide's words for the slow alert
 
 
 @dataclass(frozen=True, slots=True)
 class Staged:
-    """What was done to the client, and what its own side counted."""
+    """What the feed sent and did to the client, and what the client received."""
 
     sent: int
     received: int
@@ -23,7 +23,7 @@ class Staged:
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """What telemetry made of it, by the metrics at the receiver, or by the events on the bus (`source` says which)."""
+    """What telemetry counted: the metrics at the receiver, or the events on the bus (`source` says which)."""
 
     source: str
     messages: int
@@ -34,11 +34,11 @@ class Counted:
 
 @dataclass(frozen=True, slots=True)
 class Arrived:
-    """What the local receiver got."""
+    """What the local receiver received."""
 
     datagrams: int
     malformed: int
-    alerts: tuple[str, ...]  # titles of the slow ones
+    alerts: tuple[str, ...]  # titles of the slow alerts
     alert_types: frozenset[str]
 
 
@@ -73,7 +73,7 @@ class Summary:
 
 
 def summarize(staged: Staged, counted: Counted, stats: Stats, flushed: bool, arrived: Arrived | None) -> Summary:
-    """Compare. `arrived` is None where a real Agent was the receiver; then the reporter's own word has to do."""
+    """Compare the figures. `arrived` is None if a real Agent received them; then the reporter's own figures count."""
     checks = [
         _messages(staged, counted),
         Check(
@@ -111,7 +111,7 @@ def _messages(staged: Staged, counted: Counted) -> Check:
 
 
 def _alerts(staged: Staged, counted: Counted, arrived: Arrived | None) -> Check:
-    """One alert at least for every type with a slow message, and none for another type."""
+    """At least one alert for every type with a slow message, and none for another type."""
     slow = _many(counted.slow, "slow message")
     enough = counted.slow >= staged.slow_sent
     if arrived is None:

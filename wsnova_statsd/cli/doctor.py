@@ -1,8 +1,8 @@
-"""`wsnova-statsd doctor`: goes the reporter's way to the Agent hop by hop, and says which one fails and what to do.
+"""`wsnova-statsd doctor`: checks the path to the Agent hop by hop, and says which hop fails and what to do.
 
-With a URL it goes a client's way to that feed. This page is the command: its arguments, where the address comes from,
-and what is printed, each hop as soon as it is known. Threads: the main thread, and a daemon for each wait that has no
-deadline of its own. Of tags it says only that they take too much of every line.
+With a URL it checks a client's path to that feed. This file is the command: its arguments, where the address comes
+from, and what is printed, each hop as soon as it is known. Threads: the main thread, and a daemon thread for each wait
+that has no deadline itself. It mentions tags only if they take too much of every line.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from .feed import add_feed_arguments, connection
 from .parser import add_command, checked_by
 
 _ROOM: Final = 500  # bytes that a line's name, value and own tags may take
-_LOOK: Final = "look for websocket.doctor in Datadog, which is the proof"
+_LOOK: Final = "look for websocket.doctor in Datadog to be sure"
 _SEEN: Final = "websocket.doctor should be in Datadog within a minute."
 _MARKS: Final = {OK: "ok", UNSURE: "?", FAILED: "FAIL"}
-# A variable has a say in the address if one of these values in its place would change it.
+# A variable affects the address if one of these values in its place would change the address.
 _OTHERS: Final = {
     "DD_DOGSTATSD_URL": ("udp://other.invalid:1",),
     "DD_DOGSTATSD_SOCKET": ("/other.invalid",),
@@ -41,20 +41,20 @@ def register(subparsers: Any) -> None:
     parser = add_command(
         subparsers,
         "doctor",
-        "which hop to the Datadog Agent, or to a feed, fails",
-        "Goes the reporter's way to the Agent hop by hop - address, resolve, connect, send, listen - and sends one "
-        "test metric, one event and one service check, all named websocket.doctor. Without arguments the address is "
-        "that of the environment. With a URL it goes a client's way to that feed instead, on one connection: "
+        "find the hop to the Datadog Agent, or to a feed, that fails",
+        "Checks the reporter's path to the Agent hop by hop - address, resolve, connect, send, listen - and sends one "
+        "test metric, one event and one service check, all named websocket.doctor. Without arguments the address comes "
+        "from the environment. With a URL it checks a client's path to that feed instead, on one connection: "
         "name, TCP, TLS, upgrade, first message, ping, clock.",
         examples={
-            "wsnova-statsd doctor": "the way that the environment says, with DD_AGENT_HOST and its like",
-            "wsnova-statsd doctor --host 10.0.0.5 --port 8125": "the way to another host",
-            "wsnova-statsd doctor --socket /var/run/datadog/dsd.socket": "the way through the Agent's Unix socket",
-            "wsnova-statsd doctor wss://feed.example/ws --subscribe trades.BTC": "the way to a feed, and what it sends",
+            "wsnova-statsd doctor": "the Agent that the environment names, by DD_AGENT_HOST and the like",
+            "wsnova-statsd doctor --host 10.0.0.5 --port 8125": "an Agent on another host",
+            "wsnova-statsd doctor --socket /var/run/datadog/dsd.socket": "the Agent's Unix socket",
+            "wsnova-statsd doctor wss://feed.example/ws --subscribe trades.BTC": "a feed, and what it sends",
         },
-        statuses={0: "no hop failed", 1: "one did"},
+        statuses={0: "no hop failed", 1: "a hop failed"},
     )
-    parser.add_argument("url", nargs="?", metavar="URL", help="a feed, ws:// or wss://, in the place of the Agent")
+    parser.add_argument("url", nargs="?", metavar="URL", help="a feed, ws:// or wss://, instead of the Agent")
     add_feed_arguments(parser)
     parser.add_argument("--host", type=_host, metavar="H", help="the Agent's name or address, instead of DD_AGENT_HOST")
     port = checked_by(_port)
@@ -64,29 +64,29 @@ def register(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Go the way; 0 if nothing failed, else 1. Raises ConfigurationError for an address that is none."""
+    """Check the path; 0 if nothing failed, otherwise 1. Raises ConfigurationError for an invalid address."""
     if args.socket is not None and (args.host is not None or args.port is not None):
-        raise ConfigurationError("--socket is given beside --host or --port; give one of the two")
+        raise ConfigurationError("--socket is given together with --host or --port; pass the socket, or host and port")
     if args.url is not None:
         return _feed(args)
     if args.subscribe or args.header or args.protocol is not None:
-        raise ConfigurationError("--subscribe, --header and --protocol are for a feed; give its URL too")
+        raise ConfigurationError("--subscribe, --header and --protocol are for a feed; pass its URL too")
     where = {"host": args.host, "port": args.port, "socket_path": args.socket}
     address = settings.address(**where)
-    return _tell(args, _hops(where, address), {"address": str(address)}, _LOOK, _SEEN)
+    return _report(args, _hops(where, address), {"address": str(address)}, _LOOK, _SEEN)
 
 
 def _feed(args: argparse.Namespace) -> int:
-    """The way to a feed."""
+    """Check the path to a feed."""
     if (args.host, args.port, args.socket) != (None, None, None):
-        raise ConfigurationError("--host, --port and --socket name the Agent; give them, or the URL of a feed")
+        raise ConfigurationError("--host, --port and --socket name the Agent; pass them, or the URL of a feed")
     options = feed_options(connection(args))
-    told = {"url": options.uri}
-    return _tell(args, feed_hops(options), told, "see the lines with a question mark", "a client can listen to it.")
+    target = {"url": options.uri}
+    return _report(args, feed_hops(options), target, "see the lines with a question mark", "a client can listen to it.")
 
 
-def _tell(args: argparse.Namespace, way: Iterator[Hop], of: Mapping[str, Any], unsure: str, well: str) -> int:
-    """Print each hop as it is known, and in the end the verdict; the exit status."""
+def _report(args: argparse.Namespace, way: Iterator[Hop], of: Mapping[str, Any], unsure: str, well: str) -> int:
+    """Print each hop as soon as it is known, and the verdict at the end; returns the exit status."""
     hops: list[Hop] = []
     for hop in way:
         hops.append(hop)
@@ -94,8 +94,8 @@ def _tell(args: argparse.Namespace, way: Iterator[Hop], of: Mapping[str, Any], u
             _print(f"{_MARKS[hop.result]:<5} {hop.name:<8} {hop.message}{'; ' if hop.advice else ''}{hop.advice}")
     results = [hop.result for hop in hops]
     if args.json:
-        told = [_document(hop) for hop in hops]
-        document = {"version": __version__, **of, "ok": FAILED not in results, "hops": told}
+        documents = [_document(hop) for hop in hops]
+        document = {"version": __version__, **of, "ok": FAILED not in results, "hops": documents}
         print(json.dumps(document, indent=2))
     elif FAILED in results:
         _print(f"Not all right: the hop {hops[-1].name!r} failed.")
@@ -130,7 +130,7 @@ def _hops(where: Mapping[str, Any], address: Address) -> Iterator[Hop]:
 
 
 def _origin(where: Mapping[str, Any], address: Address) -> Hop:
-    """Who says so: found by asking the reporter's own rule, not by writing it a second time."""
+    """Which settings decide: found by the reporter's own rule, not by a second copy of it."""
     deciding = [f"--{name.removesuffix('_path')}" for name, value in where.items() if value is not None]
     idle: list[str] = []
     for name, others in _OTHERS.items():
@@ -138,25 +138,25 @@ def _origin(where: Mapping[str, Any], address: Address) -> Hop:
             asked = (settings.address(**where, environ={**os.environ, name: other}) for other in others)
             (deciding if any(other != address for other in asked) else idle).append(name)
     place = f"Unix socket {address.path}" if address.path is not None else f"UDP {address.host} port {address.port}"
-    told = f"{place}, from {', '.join(deciding)}" if deciding else f"{place}, by default: no setting says otherwise"
+    text = f"{place}, from {', '.join(deciding)}" if deciding else f"{place}, by default: no setting names another"
     if idle:
-        told += f"; {', '.join(idle)} set as well, without a say"
-    return Hop("address", OK, told)
+        text += f"; {', '.join(idle)} set as well, without effect"
+    return Hop("address", OK, text)
 
 
 def _tags(limit: int) -> Hop | None:
-    """What the variables' constant tags do to each line, where that is worth a word."""
+    """How much of each line the constant tags of the variables take, if it is too much."""
     try:
         tags = settings.constant_tags(())
         settings.check_room("", tags)
     except ConfigurationError as error:
-        return Hop("tags", FAILED, str(error), "until then no reporter can be made")
+        return Hop("tags", FAILED, str(error), "until then no reporter can start")
     used = wire.size(",".join(tags))
     if used <= limit - _ROOM:
         return None
-    told = f"{len(tags)} constant tags take {used} bytes of every line; a datagram has {limit}: each line leaves alone"
-    advice = f"shorten DD_TAGS; a line that exceeds {wire.LINE_BYTES} bytes with tags of its own is lost"
-    return Hop("tags", UNSURE, told, advice)
+    text = f"{len(tags)} constant tags take {used} bytes of every line; a datagram has {limit}: each holds one line"
+    advice = f"shorten DD_TAGS; a line that exceeds {wire.LINE_BYTES} bytes with its own tags is lost"
+    return Hop("tags", UNSURE, text, advice)
 
 
 def _print(line: str) -> None:
@@ -170,7 +170,7 @@ def _print(line: str) -> None:
 
 def _host(text: str) -> str:
     if not text.strip() or not text.isprintable() or "/" in text:
-        raise argparse.ArgumentTypeError(f"{text!r} is no host; allowed: a name or an address, such as localhost")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a host; allowed: a name or an address, such as localhost")
     return text
 
 
@@ -181,6 +181,6 @@ def _port(text: str) -> int:
 def _path(text: str) -> str:
     if not text or not text.isprintable():
         raise argparse.ArgumentTypeError(
-            f"{text!r} is no path; allowed: that of a socket, as {settings.DEFAULT_SOCKET}"
+            f"{text!r} is not a path; allowed: the path of a socket, such as {settings.DEFAULT_SOCKET}"
         )
     return text.removeprefix("unix://")

@@ -1,7 +1,7 @@
-"""The hops of `wsnova-statsd doctor URL`: a client's way to a feed, on one connection, each hop told in one line.
+"""The hops of `wsnova-statsd doctor URL`: a client's path to a feed, on one connection, a line for each hop.
 
 Name, TCP or proxy, TLS, upgrade, first message, ping, clock. A generator of hops ends with the first that fails.
-Threads: the main thread, and one for a name that is looked up. Nothing that the feed says is shown but its type.
+Threads: the main thread, and one that looks up a name. Of a message only the type and the size are shown.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from .doctor_hops import FAILED, OK, RESOLVE_SECONDS, UNSURE, Hop, within
 _DIAL_SECONDS: Final = 10.0
 _LISTEN_SECONDS: Final = 5.0  # for a first message, and for a pong
 _PING_EVERY: Final = 0.25
-_ENOUGH: Final = 5  # messages whose age tells of the clocks
+_ENOUGH: Final = 5  # messages whose ages are enough to compare the clocks
 _RENEW_DAYS: Final = 14
 _APART: Final = 1.0  # seconds by which two clocks may differ
 _MOST_BYTES: Final = 64 * 2**20
@@ -48,18 +48,18 @@ _AS_A_CLIENT: Final[Mapping[str, Any]] = {
     "max_buffered_bytes": _MOST_BYTES,
     "reconnect": False,
 }
-_GIVEN_IN_CODE: Final = "give ssl=ssl.create_default_context(cafile=...)"
-_GIVEN_HERE: Final = f"name its file in SSL_CERT_FILE; in a program {_GIVEN_IN_CODE}"
+_GIVEN_IN_CODE: Final = "pass ssl=ssl.create_default_context(cafile=...)"
+_GIVEN_HERE: Final = f"set SSL_CERT_FILE to its file; in a program {_GIVEN_IN_CODE}"
 _DAY: Final = 86_400.0
 
 
 def feed_options(connection: Mapping[str, Any]) -> Options:
-    """What a client would be given, checked. Raises ConfigurationError."""
+    """The options of a client, checked. Raises ConfigurationError."""
     return Options(**{**_AS_A_CLIENT, **connection})
 
 
 def feed_hops(options: Options) -> Iterator[Hop]:
-    """The whole way."""
+    """All hops."""
     target = options.target()
     dial = Dial(_DIAL_SECONDS)
     try:
@@ -74,7 +74,7 @@ def feed_hops(options: Options) -> Iterator[Hop]:
 
 
 class _Way:
-    """From a name to an upgraded connection; each hop leaves a socket for the next."""
+    """From a name to an upgraded connection; each hop passes its socket to the next."""
 
     def __init__(self, options: Options, target: Target, dial: Dial) -> None:
         self._options = options
@@ -84,7 +84,7 @@ class _Way:
         self._made: Upgraded | None = None
 
     def hops(self) -> Iterator[Hop]:
-        """Up to the upgrade. Each name is that of what fails, if it does."""
+        """The hops up to the upgrade. `name` is the hop that an error belongs to."""
         target, dial = self._target, self._dial
         began = time.perf_counter()
         try:
@@ -97,8 +97,8 @@ class _Way:
                     return
                 name = "TCP"
             began = time.perf_counter()
-            sock, told = self._connected(proxy)
-            yield _timed(Hop(name, OK, told), began)
+            sock, text = self._connected(proxy)
+            yield _timed(Hop(name, OK, text), began)
             if target.secure:
                 name, began = "TLS", time.perf_counter()
                 sock = secured = dial.secure(sock, self._options.context(), target.host)
@@ -111,11 +111,11 @@ class _Way:
             yield _timed(_failed(name, error), began)
 
     def _connected(self, proxy: Proxy | None) -> tuple[Stream, str]:
-        """A socket, directly or through a proxy, and what to say of it."""
+        """A socket, directly or through a proxy, and its description."""
         host, port = self._target.host, self._target.port
         if proxy is not None:
             sock = tunnel(self._dial, proxy, host, port, self._options.context)
-            return sock, f"{proxy} opened a way to {host} port {port}"
+            return sock, f"{proxy} opened a tunnel to {host} port {port}"
         direct = self._dial.connect(host, port)
         return direct, f"{direct.getpeername()[0]} port {port}"
 
@@ -129,25 +129,25 @@ class _Way:
 
 
 def _timed(hop: Hop, began: float) -> Hop:
-    """The hop with how long it took."""
+    """The hop with the time it took."""
     seconds = time.perf_counter() - began
     return replace(hop, message=f"{hop.message}, after {time_of(seconds)}", seconds=seconds)
 
 
 def _failed(name: str, error: ConnectionFailed) -> Hop:
-    """A fault of the way: what it says of itself, and behind the first semicolon what to do."""
-    told, _, advice = one_line(str(error)).partition("; ")
-    return Hop(name, FAILED, told, advice.replace(_GIVEN_IN_CODE, _GIVEN_HERE))
+    """A failed hop: the error's message up to its first semicolon, then what to do."""
+    message, _, advice = one_line(str(error)).partition("; ")
+    return Hop(name, FAILED, message, advice.replace(_GIVEN_IN_CODE, _GIVEN_HERE))
 
 
 def _name(host: str, port: int) -> Hop:
-    """What the resolver says."""
+    """Look the name up."""
     began = time.perf_counter()
     try:
         found = within(RESOLVE_SECONDS, lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
     except TimeoutError:
-        told = f"{host}: the resolver has not answered in {RESOLVE_SECONDS:g} s"
-        return Hop("name", FAILED, told, "mend DNS (/etc/resolv.conf)")
+        text = f"{host}: the resolver has not answered in {RESOLVE_SECONDS:g} s"
+        return Hop("name", FAILED, text, "fix DNS (/etc/resolv.conf)")
     except (OSError, UnicodeError) as error:
         why = getattr(error, "strerror", None) or str(error)
         return _timed(Hop("name", FAILED, f"{host}: {why}", "check the host of the URL, and this machine's DNS"), began)
@@ -156,7 +156,7 @@ def _name(host: str, port: int) -> Hop:
 
 
 def _certificate(sock: ssl.SSLSocket) -> Hop:
-    """Whose certificate it is, who signed it, and how long it holds; that it is trusted is checked by now."""
+    """The subject and the issuer of the certificate, and the days left; by now it is verified."""
     found: Mapping[str, Any] = sock.getpeercert() or {}
     chain = getattr(sock, "get_verified_chain", None)  # since Python 3.13
     signed = f"signed by {_common_name(found.get('issuer', ()))}"
@@ -164,20 +164,20 @@ def _certificate(sock: ssl.SSLSocket) -> Hop:
         signed += f", a trusted chain of {len(chain())}"
     else:
         signed += ", a trusted chain"
-    told = f"{sock.version()}; certificate of {_common_name(found.get('subject', ()))}, {signed}"
+    text = f"{sock.version()}; certificate of {_common_name(found.get('subject', ()))}, {signed}"
     if "notAfter" not in found:
         return Hop("TLS", OK, f"{sock.version()}; the certificate is not checked")
     days = math.floor((ssl.cert_time_to_seconds(found["notAfter"]) - time.time()) / _DAY)
-    told += f", {days} days left"
+    text += f", {days} days left"
     if days < _RENEW_DAYS:
-        return Hop("TLS", UNSURE, told, "have the certificate renewed")
-    return Hop("TLS", OK, told)
+        return Hop("TLS", UNSURE, text, "renew the certificate")
+    return Hop("TLS", OK, text)
 
 
 def _common_name(name: Any) -> str:
-    """A name of a certificate: its common name, else its organization."""
+    """A name of a certificate: its common name, otherwise its organization."""
     parts = {key: str(value) for part in name for key, value in part}
-    return one_line(parts.get("commonName") or parts.get("organizationName") or "an unnamed one")[:80]
+    return one_line(parts.get("commonName") or parts.get("organizationName") or "an unnamed holder")[:80]
 
 
 def _agreed(made: Upgraded) -> str:
@@ -190,21 +190,21 @@ def _agreed(made: Upgraded) -> str:
 
 
 def _messages(link: Link, options: Options) -> Iterator[Hop]:
-    """First message, ping, and if messages say when they were sent, the clock."""
+    """First message, ping, and the clock if messages say when they were sent."""
     protocol, began = options.protocol, time.perf_counter()
     try:
         _ask(link, protocol, options.subscriptions)
-        heard = _Heard(link, protocol)
-        first = heard.first_message(asked=bool(options.subscriptions))
+        incoming = _Incoming(link, protocol)
+        first = incoming.first_message(asked=bool(options.subscriptions))
         yield _timed(first, began)
         if first.result == FAILED:
             return
-        yield heard.ping()
-        clock = heard.clock()
+        yield incoming.ping()
+        clock = incoming.clock()
         if clock is not None:
             yield clock
     except NotConnected as error:
-        yield _timed(Hop("message", FAILED, f"the connection is lost: {error}", "look into the server's log"), began)
+        yield _timed(Hop("message", FAILED, f"the connection is lost: {error}", "see the server's log"), began)
     finally:
         link.send_close(1000)
         with contextlib.suppress(NotConnected):
@@ -217,7 +217,7 @@ def _messages(link: Link, options: Options) -> Iterator[Hop]:
 
 
 def _ask(link: Link, protocol: Protocol[Any], channels: Any) -> None:
-    """Send the protocol's greeting, and what subscribes to the channels."""
+    """Send the protocol's greeting, and the subscribe messages."""
     messages = [*protocol.greeting(), *(protocol.subscribe_message(channel) for channel in channels)]
     encode = protocol.encoder()
     for number, message in enumerate(messages, 1):
@@ -227,54 +227,54 @@ def _ask(link: Link, protocol: Protocol[Any], channels: Any) -> None:
         link.writer.send(data_frame(TEXT if is_text else BINARY, payload, link.deflate), _LISTEN_SECONDS)
 
 
-class _Heard:
-    """What comes in, until there are a message and a pong, or the time for them is over."""
+class _Incoming:
+    """Reads until a message and a pong have arrived, or the time for them is over."""
 
     def __init__(self, link: Link, protocol: Protocol[Any]) -> None:
         self._link = link
         self._protocol = protocol
         self._decode_text = protocol.text_decoder()
         self._until = time.monotonic() + _LISTEN_SECONDS
-        self._ages: list[float] = []  # seconds from when a message was sent, by its own word, to when it was read
+        self._ages: list[float] = []  # seconds from when a message was sent, by its own timestamp, to when it was read
         self._first: str | None = None
         self._rtts: list[float] = []
 
     def first_message(self, *, asked: bool) -> Hop:
-        """Wait for one."""
+        """Wait for a message."""
         while self._first is None and self._read():
             pass
         if self._first is not None:
             return Hop("message", OK, f"the first is {self._first}")
         if self._link.loss is not None:
-            told = f"the server ended the connection: {one_line(self._link.loss.detail or self._link.loss.reason)}"
-            return Hop("message", FAILED, told, "it may want a login or a subscription at once; see its documentation")
-        advice = "look whether the channel is right" if asked else "many feeds speak only when asked: --subscribe CH"
-        return Hop("message", UNSURE, "none came", advice)
+            text = f"the server closed the connection: {one_line(self._link.loss.detail or self._link.loss.reason)}"
+            return Hop("message", FAILED, text, "it may require a login or a subscription first; see its documentation")
+        advice = "check the channel's name" if asked else "many feeds send only to subscribers: use --subscribe CH"
+        return Hop("message", UNSURE, "none arrived", advice)
 
     def ping(self) -> Hop:
-        """Wait for a pong: the shortest of those that came is the way there and back."""
+        """Wait for a pong: the shortest round trip of those that arrived counts."""
         while not self._rtts and self._read():
             pass
         if self._rtts:
             best = min(self._rtts)
-            return Hop("ping", OK, f"there and back in {time_of(best)}", seconds=best)
-        told = f"no pong in {_LISTEN_SECONDS:g} s"
-        return Hop("ping", UNSURE, told, "a client takes a silent link without pongs for dead; what stands between?")
+            return Hop("ping", OK, f"round trip in {time_of(best)}", seconds=best)
+        text = f"no pong in {_LISTEN_SECONDS:g} s"
+        return Hop("ping", UNSURE, text, "a client closes a silent connection without pongs; check the proxies between")
 
     def clock(self) -> Hop | None:
-        """The clocks' difference, if messages say when they were sent: the least age, less half a round trip."""
+        """The clocks' difference, if messages say when they were sent: the lowest age, less half a round trip."""
         if not self._ages:
             return None
         apart = min(self._ages) - (min(self._rtts) / 2 if self._rtts else 0.0)
         if abs(apart) <= _APART:
             return Hop("clock", OK, f"messages are {time_of(apart)} old when they arrive", seconds=apart)
-        told = (
-            f"a message arrives {time_of(abs(apart))} {'after' if apart > 0 else 'before'} it was sent, by its own word"
+        text = f"a message arrives {time_of(abs(apart))} {'after' if apart > 0 else 'before'} its own timestamp"
+        return Hop(
+            "clock", UNSURE, text, "set this machine's clock by NTP; if it is right, the feed sends old data", apart
         )
-        return Hop("clock", UNSURE, told, "set this machine's clock by NTP; else the feed sends what is old", apart)
 
     def _read(self) -> bool:
-        """Read once. False when the time is over or the link is."""
+        """Read once. False if the time is over or the connection is lost."""
         link, session = self._link, self._link.session
         link.next_run(self._until, direct=False)
         for kind, payload, stamp in list(link.inbox):
@@ -285,7 +285,7 @@ class _Heard:
         return link.loss is None and time.monotonic() < self._until
 
     def _note(self, kind: int, payload: bytes, stamp: int) -> None:
-        """One message: its type if it is the first, and its age."""
+        """Note a message: its type if it is the first, and its age."""
         if self._first is not None and len(self._ages) >= _ENOUGH:
             return
         size = f"{len(payload)} bytes"
@@ -293,7 +293,7 @@ class _Heard:
             message = self._decode_text(payload) if kind == TEXT else self._protocol.decode(payload)
             self._first = self._first or f"of type {one_line(self._protocol.message_type(message))[:60]}, {size}"
             sent_at = self._protocol.sent_at(message)
-        except Exception as error:  # of a protocol of the user's own, too
+        except Exception as error:  # of a user's own protocol, too
             self._first = self._first or f"one that the protocol cannot read ({describe_error(error)}), {size}"
             return
         if sent_at is not None:

@@ -1,7 +1,7 @@
-"""The hops of `wsnova-statsd doctor`: each is tried on a socket of its own, and told in one line.
+"""The hops of `wsnova-statsd doctor`: each is tried on a separate socket, and printed as one line.
 
-A generator of hops ends with the first that fails. What may hang without a deadline runs in a daemon thread that is
-given up when its time is over. The probe is one datagram, as large as the reporter's largest, of counts of zero.
+A generator of hops ends with the first that fails. A call that may hang without a deadline runs in a daemon thread,
+which is abandoned when its time is over. The probe is one datagram of zero counts, as large as the reporter's largest.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ OK, UNSURE, FAILED = "ok", "unsure", "failed"
 
 RESOLVE_SECONDS: Final = 5.0
 _DELIVER_SECONDS: Final = 10.0
-_REFUSAL_SECONDS: Final = 0.3  # a refusal from afar takes a round trip
+_REFUSAL_SECONDS: Final = 0.3  # a refusal from another host takes a round trip
 _SOCKET_SECONDS: Final = 1.0
 _ZERO: Final = f"{NAME}:0|c\n".encode()  # changes no number
-_START: Final = "start the Agent, with DogStatsD on"
-_ALIVE: Final = "see that the Agent is alive"
+_START: Final = "start the Agent with DogStatsD enabled"
+_ALIVE: Final = "check that the Agent is running"
 _SENDING: Final = {
     errno.EPERM: "a firewall of this machine forbids it",
-    errno.EMSGSIZE: "the way takes no datagram of that size; use the Agent's Unix socket",
+    errno.EMSGSIZE: "the path accepts no datagram of that size; use the Agent's Unix socket",
 }
 _CONNECTING: Final = {
-    errno.ECONNREFUSED: f"nobody holds it, the file is a leftover; {_START}",
-    errno.EACCES: "let this user write to it: by the file's group, dd-agent as a rule, or its mode",
-    errno.EPROTOTYPE: "it is of the other kind; write unixgram:// or unixstream:// before the path accordingly",
+    errno.ECONNREFUSED: f"no process holds it, the file is a leftover; {_START}",
+    errno.EACCES: "allow this user to write to it: by the file's group, usually dd-agent, or its mode",
+    errno.EPROTOTYPE: "it is of the other kind; put unixgram:// or unixstream:// before the path accordingly",
 }
 _KINDS: Final = {socket.SOCK_DGRAM: "datagram", socket.SOCK_STREAM: "stream"}
 
@@ -50,8 +50,8 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class Hop:
-    """One hop: `message` is what was tried and what came of it, `advice` what to do, `seconds` what it took, if it was
-    timed."""
+    """One hop: `message` says what was tried and with which result, `advice` what to do; `seconds` is the time it took,
+    if measured."""
 
     name: str
     result: str  # OK, UNSURE or FAILED
@@ -61,7 +61,7 @@ class Hop:
 
 
 def within(seconds: float, work: Callable[[], _T]) -> _T:
-    """What `work` returns or raises, from a daemon thread. Raises TimeoutError when its time is over."""
+    """Run `work` in a daemon thread; returns or raises what it does. Raises TimeoutError when its time is over."""
     results: list[_T] = []
     errors: list[BaseException] = []
 
@@ -91,11 +91,11 @@ def udp_hops(address: Address) -> Iterator[Hop]:
     try:
         found = within(RESOLVE_SECONDS, lambda: socket.getaddrinfo(host, port, 0, socket.SOCK_DGRAM))
     except TimeoutError:
-        told = f"{host}: the resolver has not answered in {RESOLVE_SECONDS:g} s"
-        yield Hop("resolve", FAILED, told, "name the Agent by its IP address, or mend DNS (/etc/resolv.conf)")
+        text = f"{host}: the resolver has not answered in {RESOLVE_SECONDS:g} s"
+        yield Hop("resolve", FAILED, text, "use the Agent's IP address, or fix DNS (/etc/resolv.conf)")
         return
-    except (OSError, UnicodeError) as error:  # the latter: a name that cannot be one
-        advice = "correct the host, or mend DNS; in Kubernetes DD_AGENT_HOST is to be status.hostIP"
+    except (OSError, UnicodeError) as error:  # UnicodeError: the name is invalid
+        advice = "correct the host, or fix DNS; in Kubernetes set DD_AGENT_HOST to status.hostIP"
         yield Hop("resolve", FAILED, f"{host}: {_reason(error)}", advice)
         return
     found.sort(key=lambda one: one[0] != socket.AF_INET)  # as the official client does
@@ -106,7 +106,10 @@ def udp_hops(address: Address) -> Iterator[Hop]:
         sock = _connected(found)
     except OSError as error:
         yield Hop(
-            "connect", FAILED, f"{names}: {_reason(error)}", "there is no way to that network; mend host or route"
+            "connect",
+            FAILED,
+            f"{names}: {_reason(error)}",
+            "there is no route to that network; fix the host or the route",
         )
         return
     with closing(sock):
@@ -116,7 +119,7 @@ def udp_hops(address: Address) -> Iterator[Hop]:
 
 
 def _connected(found: Iterable[Any]) -> socket.socket:
-    """A socket to the first of the addresses that there is a way to. Raises the OSError of the last."""
+    """A socket to the first reachable address. Raises the OSError of the last one."""
     refusal = OSError(errno.EADDRNOTAVAIL, "no address")
     for family, kind, protocol, _, place in found:
         try:
@@ -133,16 +136,16 @@ def _connected(found: Iterable[Any]) -> socket.socket:
 
 
 def _udp_datagram(sock: socket.socket, place: str, own: str, address: Address) -> Iterator[Hop]:
-    """Send, and look who is there."""
+    """Send, and check which process receives it."""
     packet = _ZERO * (address.limit // len(_ZERO))
     there = f"{place} port {address.port}"
     try:
         sock.send(packet)
     except OSError as error:
-        advice = _SENDING.get(error.errno or 0, "mend the way to that network")
+        advice = _SENDING.get(error.errno or 0, "fix the route to that network")
         yield Hop("send", FAILED, f"a datagram of {len(packet)} bytes to {there}: {_reason(error)}", advice)
         return
-    yield Hop("send", OK, f"one datagram of {len(packet)} bytes left")
+    yield Hop("send", OK, f"one datagram of {len(packet)} bytes was sent")
     try:
         sock.settimeout(_REFUSAL_SECONDS)
         sock.recv(1)
@@ -150,10 +153,10 @@ def _udp_datagram(sock: socket.socket, place: str, own: str, address: Address) -
         pass  # an Agent never answers
     except ConnectionRefusedError:
         advice = f"{_START}, or correct host and port; in a container localhost is the container itself"
-        yield Hop("listen", FAILED, f"{there} refused the datagram: nobody listens there", advice)
+        yield Hop("listen", FAILED, f"{there} refused the datagram: no process listens there", advice)
         return
     except OSError as error:
-        yield Hop("listen", FAILED, f"{there}: {_reason(error)}", "mend host, route or firewall")
+        yield Hop("listen", FAILED, f"{there}: {_reason(error)}", "fix the host, the route or the firewall")
         return
     target = ipaddress.ip_address(place.partition("%")[0])
     local = target.is_loopback or own == place
@@ -161,9 +164,9 @@ def _udp_datagram(sock: socket.socket, place: str, own: str, address: Address) -
     if holder is not None:
         yield Hop("listen", OK, holder)
     else:
-        told = "UDP does not answer: no proof that somebody listens"
-        advice = "" if local else "over there dogstatsd_non_local_traffic has to be true; `agent status` counts packets"
-        yield Hop("listen", UNSURE, told, advice)
+        text = "UDP does not answer: no proof that a process listens"
+        advice = "" if local else "on that host set dogstatsd_non_local_traffic to true; `agent status` counts packets"
+        yield Hop("listen", UNSURE, text, advice)
 
 
 # -- Unix sockets -----------------------------------------------------------------------------------------------------
@@ -199,15 +202,15 @@ def _file(path: str) -> Hop:
     try:
         found = os.stat(path)
     except FileNotFoundError:
-        advice = f"{_START} and dogstatsd_socket set to this path; into a container its folder has to be mounted"
-        return Hop("file", FAILED, f"{path} is not there", advice)
+        advice = f"{_START} and dogstatsd_socket set to this path; for a container, mount its folder"
+        return Hop("file", FAILED, f"{path} does not exist", advice)
     except (OSError, ValueError) as error:
-        return Hop("file", FAILED, f"{path}: {_reason(error)}", "let this user read the folders on the way")
-    told = f"{stat.filemode(found.st_mode)}, user {found.st_uid}, group {found.st_gid}"
+        return Hop("file", FAILED, f"{path}: {_reason(error)}", "allow this user to read the folders above it")
+    text = f"{stat.filemode(found.st_mode)}, user {found.st_uid}, group {found.st_gid}"
     if not stat.S_ISSOCK(found.st_mode):
-        advice = "give the path of the Agent's socket; a mount of a missing file leaves a folder in its place"
-        return Hop("file", FAILED, f"{path} is no socket ({told})", advice)
-    return Hop("file", OK, f"{path} is a socket ({told})")
+        advice = "pass the path of the Agent's socket; a mount of a missing file leaves a folder in its place"
+        return Hop("file", FAILED, f"{path} is not a socket ({text})", advice)
+    return Hop("file", OK, f"{path} is a socket ({text})")
 
 
 def _unix_datagram(sock: socket.socket, kind: int, limit: int) -> Hop:
@@ -215,19 +218,19 @@ def _unix_datagram(sock: socket.socket, kind: int, limit: int) -> Hop:
     try:
         sock.sendall(packet if kind == socket.SOCK_DGRAM else struct.pack("<I", len(packet)) + packet)
     except (TimeoutError, BlockingIOError):
-        told = f"the queue is full and stayed so for {_SOCKET_SECONDS:g} s: the Agent does not read"
-        return Hop("send", FAILED, told, "see what keeps the Agent; restart it")
+        text = f"the queue stayed full for {_SOCKET_SECONDS:g} s: the Agent does not read"
+        return Hop("send", FAILED, text, "check what blocks the Agent, and restart it")
     except OSError as error:
         advice = "raise net.core.wmem_default" if error.errno == errno.EMSGSIZE else _ALIVE
         return Hop("send", FAILED, f"a datagram of {len(packet)} bytes: {_reason(error)}", advice)
-    return Hop("send", OK, f"one datagram of {len(packet)} bytes was taken")
+    return Hop("send", OK, f"one datagram of {len(packet)} bytes was accepted")
 
 
 # -- the whole way ----------------------------------------------------------------------------------------------------
 
 
 def deliver(where: Mapping[str, Any]) -> Hop:
-    """One metric, one event and one service check, by a reporter as users make it; each in a flush of its own."""
+    """Send a metric, an event and a service check with a reporter as users create it, each in a separate flush."""
     reporter = StatsdReporter((), **where, bus=Bus(), flush_interval=10)
     sending: list[tuple[str, Callable[[], object]]] = [
         ("metric", lambda: reporter.increment(NAME)),
@@ -249,12 +252,12 @@ def deliver(where: Mapping[str, Any]) -> Hop:
     try:
         within(_DELIVER_SECONDS, send)
     except TimeoutError:
-        return Hop("deliver", FAILED, f"the reporter did not return in {_DELIVER_SECONDS:g} s", "mend the hops above")
+        return Hop("deliver", FAILED, f"the reporter did not return in {_DELIVER_SECONDS:g} s", "fix the hops above")
     if lost:
         stats = reporter.stats
         why = stats.last_error or ", ".join(stats.lost) or "no answer"
-        told = f"lost: {', '.join(lost)} ({why}); handed over: {', '.join(taken) or 'nothing'}"
-        return Hop("deliver", FAILED, told, "see the Agent's log; run this again")
+        text = f"lost: {', '.join(lost)} ({why}); handed over: {', '.join(taken) or 'nothing'}"
+        return Hop("deliver", FAILED, text, "see the Agent's log; run this again")
     return Hop("deliver", OK, f"{', '.join(taken)}: 3 of 3 handed over, 0 lost")
 
 

@@ -1,4 +1,4 @@
-"""`wsnova-statsd help [COMMAND]`: what --help prints, of all commands or of one."""
+"""`wsnova-statsd help [COMMAND]`: what --help prints, for all commands or for one."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ def register(subparsers: Any) -> None:
     parser = add_command(
         subparsers,
         "help",
-        "tell about one command, or list all",
-        "Prints what --help prints: of the command that is named, else of wsnova-statsd.",
+        "describe one command, or list all",
+        "Prints what --help prints: for the named command, or for wsnova-statsd.",
         examples={"wsnova-statsd help demo": "the arguments, examples and exit statuses of demo"},
         statuses={DONE: "printed"},
     )
-    parser.add_argument("topic", nargs="?", metavar="COMMAND", help="the command to tell about")
+    parser.add_argument("topic", nargs="?", metavar="COMMAND", help="the command to describe")
     parser.set_defaults(parsers=subparsers.choices)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print it. Raises ConfigurationError for a command that there is not."""
+    """Print the help. Raises ConfigurationError for an unknown command."""
     if args.topic is None:
         print(args.whole.format_help(), end="")
     elif args.topic in args.parsers:

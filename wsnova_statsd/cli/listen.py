@@ -1,7 +1,7 @@
 """`wsnova-statsd listen URL`: a client for any feed. Messages go to stdout, everything else to stderr.
 
-This page is the command: its arguments and when it ends. Threads: messages are printed in the client's own thread, what
-is typed is sent in that of typed_lines, the console prints in its own; the main thread waits.
+This file is the command: its arguments and when it ends. Threads: the client's thread prints messages, that of
+typed_lines sends what is typed, the console's prints its table; the main thread waits.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from ..redaction import describe_error
 from ..reporters.statsd import StatsdReporter
 from .addresses import agents_socket, host_and_port
 from .feed import add_feed_arguments, connection
-from .message_filter import TOLD, Holds, parse
-from .message_lines import Heard, Keeping, Printer, escaped, line_of
+from .message_filter import FILTER, Holds, parse
+from .message_lines import Incoming, Keeping, Printer, escaped, line_of
 from .parser import DONE, FAILED, INTERRUPTED, add_command, checked_by, choice
 from .typed_lines import TypedLines
 
-_APART: Final = 10.0  # seconds between two tables; in the terminal in which the messages are
-_TOGETHER: Final = 60.0
-_LOOK_EVERY: Final = 0.5  # whether the client has ended by itself
-_WAIT_FOR_LINK: Final = 0.5  # for a line that was typed while there is no link, again and again
+_APART: Final = 10.0  # seconds between two tables
+_TOGETHER: Final = 60.0  # the same, in a terminal that also shows the messages
+_LOOK_EVERY: Final = 0.5  # seconds between two checks whether the client has ended by itself
+_WAIT_FOR_LINK: Final = 0.5  # seconds of one attempt to send a line while there is no link
 _LONGEST: Final = 86_400.0  # seconds
 _PLACES: Final = ("host", "port", "socket_path")  # of the Agent
 _DIGITS: Final = 15
@@ -48,45 +48,45 @@ def register(subparsers: Any) -> None:
         subparsers,
         "listen",
         "connect to any WebSocket server, print what it sends, and count it",
-        "Prints each message on a line of stdout; the state of the connection and a table of what was counted go to "
-        "stderr. Lines that are typed or piped in are sent, each as a text message. A connection that is lost is made "
-        "again. Metrics leave as the variables DD_* say, or for --to; without an Agent the table counts all the same. "
-        "The end of the input ends nothing but with --eof-wait. SSL_CERT_FILE names the authorities that are trusted.",
+        "Prints each message on a line of stdout; the state of the connection and a table of counts go to stderr. "
+        "Lines that you type or pipe in are sent, each as a text message. A lost connection is re-established. Metrics "
+        "are sent to the Agent that --to or the variables DD_* name; the table counts even without an Agent. The end "
+        "of the input ends the command only with --eof-wait. SSL_CERT_FILE names the trusted authorities.",
         usage="URL [OPTIONS]",
         examples={
-            "wsnova-statsd listen wss://feed.example/ws": "all it sends, until Ctrl-C",
+            "wsnova-statsd listen wss://feed.example/ws": "everything it sends, until Ctrl-C",
             "wsnova-statsd listen wss://feed.example/ws --subscribe trades.BTC --count 10": "ten messages of a channel",
-            "wsnova-statsd listen wss://feed.example/ws --filter 'type=trade price>100' --to localhost:8125": "those "
-            "above 100; all are counted, at this Agent",
+            "wsnova-statsd listen wss://feed.example/ws --filter 'type=trade price>100' --to localhost:8125": "trades "
+            "above 100; every message is counted, at this Agent",
         },
         statuses={
-            DONE: "--count messages were printed, the time after the end of the input was over, or SIGTERM",
-            FAILED: "there was no connection, which the last line says; or nobody reads the output any more",
+            DONE: "--count messages were printed, the time of --eof-wait was over, or SIGTERM",
+            FAILED: "there was no connection, which the last line says; or the output was closed by its reader",
         },
     )
     parser.add_argument("url", nargs="?", metavar="URL", help="ws:// or wss://")
     add_feed_arguments(parser)
     profile = choice("the profile", PROFILES)
-    told = f"{', '.join(PROFILES)}; default: WSNOVA_STATSD_PROFILE, else standard"
-    parser.add_argument("--profile", type=profile, metavar="P", help=told)
-    parser.add_argument("--to", type=_agent, metavar="HOST:PORT|PATH", help="the Agent that metrics go to")
+    text = f"{', '.join(PROFILES)}; default: WSNOVA_STATSD_PROFILE, or standard"
+    parser.add_argument("--profile", type=profile, metavar="P", help=text)
+    parser.add_argument("--to", type=_agent, metavar="HOST:PORT|PATH", help="the Agent to send metrics to")
     parser.add_argument(
-        "--raw", action="store_true", help="messages byte for byte as they came; to a terminal without colour"
+        "--raw", action="store_true", help="messages byte for byte as they arrived; on a terminal, without colour"
     )
-    parser.add_argument("--count", type=_count, metavar="N", help="end when so many messages were printed")
-    parser.add_argument("--filter", type=checked_by(parse), metavar="EXPR", help=f"{TOLD}; all messages are counted")
+    parser.add_argument("--count", type=_count, metavar="N", help="end after N printed messages")
+    parser.add_argument("--filter", type=checked_by(parse), metavar="EXPR", help=f"{FILTER}; all messages are counted")
     parser.add_argument(
         "--eof-wait",
         type=_eof_wait,
         metavar="N",
-        help="end so many seconds after the end of the input, which is read once there is a connection",
+        help="end N seconds after the end of the input, which is read once there is a connection",
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Listen until it is to end. Raises ConfigurationError, ConnectionFailed, and BrokenPipeError if nobody reads."""
+    """Listen until the command ends. Raises ConfigurationError, ConnectionFailed, BrokenPipeError for closed output."""
     if args.url is None:
-        args.parser.refuse_nothing("--help tells more")
+        args.parser.refuse_nothing("see --help")
     options = connection(args)
     options["protocol"] = Keeping(options["protocol"])
     with Signals() as signals:
@@ -99,8 +99,8 @@ def run(args: argparse.Namespace) -> int:
                 client.close()
 
 
-def _until_the_end(client: Client[Heard], listening: Listening, signals: Signals) -> int:
-    """Connect, send what is typed, and wait; in the main thread."""
+def _until_the_end(client: Client[Incoming], listening: Listening, signals: Signals) -> int:
+    """Connect, send what is typed, and wait. Runs in the main thread."""
     threading.Thread(target=listening.start, args=(client,), name="wsnova-listen-start", daemon=True).start()
     typed: TypedLines | None = None
     try:
@@ -110,7 +110,7 @@ def _until_the_end(client: Client[Heard], listening: Listening, signals: Signals
                 return INTERRUPTED if number == signal.SIGINT else DONE
             if listening.fault is not None:
                 raise listening.fault
-            if listening.printer.forsaken():
+            if listening.printer.reader_has_gone():
                 raise BrokenPipeError
             if listening.done:
                 return DONE
@@ -126,7 +126,7 @@ def _until_the_end(client: Client[Heard], listening: Listening, signals: Signals
 
 
 def _monitor(args: argparse.Namespace) -> Monitor[Any]:
-    """What counts and ships: by the variables, but for what is given here. Its console is the table on stderr."""
+    """The monitor that the variables describe, except for what is given here. Its console is the table on stderr."""
     given: dict[str, Any] = {"console": _TOGETHER if sys.stdout.isatty() and sys.stderr.isatty() else _APART}
     if args.profile is not None:
         given["profile"] = args.profile
@@ -137,7 +137,7 @@ def _monitor(args: argparse.Namespace) -> Monitor[Any]:
 
 
 class Listening:
-    """What is printed and sent, and when it is enough. `wake` has the main thread look."""
+    """What is printed and sent, and when to end. `wake` makes the main thread check."""
 
     def __init__(
         self,
@@ -155,10 +155,10 @@ class Listening:
         self._over_at: float | None = None  # when the time after the end of the input is over, on time.monotonic()
         self.started: bool = False
         self.ending: bool = False
-        self.fault: Exception | None = None  # what ended it: no connection, or nobody who reads
+        self.fault: Exception | None = None  # what ended it: no connection, or closed output
 
-    def start(self, client: Client[Heard]) -> None:
-        """wsnova-listen-start: connect."""
+    def start(self, client: Client[Incoming]) -> None:
+        """Connect. Runs in the thread wsnova-listen-start."""
         try:
             client.start()
             self.started = True
@@ -166,14 +166,14 @@ class Listening:
             self.fault = error
         self._wake()
 
-    def take(self, heard: Heard) -> None:
-        """The client's thread: print one message, if it is one of those that are wanted."""
+    def take(self, incoming: Incoming) -> None:
+        """Print a message, if the filter accepts it. Runs in the client's thread."""
         if self.fault is not None or self.ending or self._left == 0:
             return
-        if self._shown is not None and not self._shown(heard.message, line_of(heard)):
+        if self._shown is not None and not self._shown(incoming.message, line_of(incoming)):
             return
         try:
-            self.printer.show(heard)
+            self.printer.show(incoming)
         except (OSError, ValueError) as error:  # ValueError: stdout is closed
             self.fault = error
             self._wake()
@@ -183,14 +183,14 @@ class Listening:
             if not self._left:
                 self._wake()
 
-    def sender(self, client: Client[Heard]) -> Callable[[bytes], object]:
-        """What sends a line, as a text message, once there is a link; called in the thread that reads the input."""
+    def sender(self, client: Client[Incoming]) -> Callable[[bytes], object]:
+        """A function that sends a line as a text message once there is a link; the input's thread calls it."""
 
         def send(line: bytes) -> None:
             try:
                 text = line.decode()
             except UnicodeDecodeError:
-                _say("a line is no UTF-8, and was not sent")
+                _say("a line is not UTF-8, and was not sent")
                 return
             while True:
                 try:
@@ -207,7 +207,7 @@ class Listening:
         return send
 
     def input_is_over(self) -> None:
-        """The thread that reads the input: all lines were sent."""
+        """All lines were sent. Runs in the thread that reads the input."""
         if self._eof_wait is not None:
             self._over_at = time.monotonic() + self._eof_wait
             self._wake()
@@ -218,7 +218,7 @@ class Listening:
         return self._left == 0 or (self._over_at is not None and time.monotonic() >= self._over_at)
 
     def look_in(self) -> float:
-        """Seconds until the main thread has to look again."""
+        """Seconds until the main thread has to check again."""
         left = _LOOK_EVERY if self._over_at is None else self._over_at - time.monotonic()
         return max(0.0, min(_LOOK_EVERY, left))
 
@@ -239,7 +239,9 @@ def _agent(text: str) -> dict[str, Any]:
 
 def _count(text: str) -> int:
     if not (text.isascii() and text.isdecimal() and int(text[:_DIGITS]) > 0 and len(text) <= _DIGITS):
-        raise argparse.ArgumentTypeError(f"{text[:_SHOWN]!r} is no number of messages; allowed: a whole number from 1")
+        raise argparse.ArgumentTypeError(
+            f"{text[:_SHOWN]!r} is not a number of messages; allowed: a whole number from 1"
+        )
     return int(text)
 
 
@@ -249,5 +251,7 @@ def _eof_wait(text: str) -> float:
     except ValueError:
         seconds = math.nan
     if not 0 <= seconds <= _LONGEST:  # also for nan
-        raise argparse.ArgumentTypeError(f"{text[:_SHOWN]!r} is no length; allowed: seconds, from 0 to {_LONGEST:g}")
+        raise argparse.ArgumentTypeError(
+            f"{text[:_SHOWN]!r} is not a duration; allowed: seconds, from 0 to {_LONGEST:g}"
+        )
     return seconds

@@ -1,7 +1,7 @@
 """The command `wsnova-statsd`: finds the command, runs it, and turns errors into one sentence and an exit status.
 
-0: done; 1: it was tried and failed; 2: bad input, refused before anything started; 130: Ctrl-C. What a command has to
-be is told in parser.py. Imports nothing optional; starts no thread.
+0: done; 1: it was tried and failed; 2: bad input, refused before anything started; 130: Ctrl-C. parser.py says what a
+command consists of. Imports nothing optional; starts no thread.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ COMMANDS: Final = {
 
 
 def build_parser() -> Parser:
-    """The parser with every command's own; a command's namespace has `run`, its `parser`, and `whole`, this one."""
+    """The parser, with one for each command; a namespace has `run`, its `parser` and `whole`, the outer one."""
     parser = Parser(
         prog="wsnova-statsd",
         usage="wsnova-statsd COMMAND [ARGUMENTS]",
-        description="What a WebSocket client lives through, as StatsD metrics.",
+        description="Measures WebSocket clients, for Datadog, StatsD and Prometheus.",
     )
     parser.add_argument("--version", action="version", version=f"wsnova-statsd {__version__}")
     parser.set_defaults(parser=parser, whole=parser, debug=False)
@@ -55,8 +55,8 @@ def build_parser() -> Parser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command line; the exit status. Leaves by SystemExit for --help, --version and bad input."""
-    logging.getLogger("wsnova_statsd").addHandler(logging.NullHandler())  # a command tells by itself what fails
+    """Run one command line; returns the exit status. Raises SystemExit for --help, --version and bad input."""
+    logging.getLogger("wsnova_statsd").addHandler(logging.NullHandler())  # a command itself prints what fails
     _open_streams()
     given = list(sys.argv[1:] if arguments is None else arguments)
     parser = build_parser()
@@ -66,11 +66,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args, unknown = parser.parse_known_args(given)
     args.parser.refuse_unknown(unknown)
     if not args.command:
-        parser.refuse_nothing(f"COMMAND is one of {', '.join(COMMANDS)}; --help tells more")
+        parser.refuse_nothing(f"COMMAND is one of {', '.join(COMMANDS)}; see --help")
     try:
         status: int = args.run(args)
         sys.stdout.flush()
-    except BrokenPipeError:  # the reader of our output has left, as `| head` does
+    except BrokenPipeError:  # the reader of our output has closed it, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except KeyboardInterrupt:
@@ -80,20 +80,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         if isinstance(error, ConfigurationError):
             args.parser.error(str(error))
-        told = str(error) if isinstance(error, WsnovaError) else f"{_told(error)}; --debug shows the traceback"
-        print(f"{args.parser.prog}: {told}", file=sys.stderr)
+        text = str(error) if isinstance(error, WsnovaError) else f"{_in_a_line(error)}; use --debug for the traceback"
+        print(f"{args.parser.prog}: {text}", file=sys.stderr)
         return FAILED
     return status
 
 
 def _open_streams() -> None:
-    """Where the shell has closed stdout or stderr (`>&-`), what is printed there goes nowhere."""
+    """If the shell has closed stdout or stderr (`>&-`), discard what is printed there."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             nowhere = os.open(os.devnull, os.O_WRONLY)  # stays open as long as the process
             setattr(sys, name, os.fdopen(nowhere, "w", encoding="utf-8", closefd=False))
 
 
-def _told(error: Exception) -> str:
-    """What is no error of this package, in one line."""
+def _in_a_line(error: Exception) -> str:
+    """An error that is not of this package, in one line."""
     return " ".join(f"{type(error).__name__}: {error}".split())

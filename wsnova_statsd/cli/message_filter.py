@@ -1,7 +1,7 @@
-"""`--filter EXPR`: which messages are shown. Words, all of which have to hold; nothing is evaluated. Pure.
+"""`--filter EXPR`: which messages are shown. All words of it have to match; nothing is evaluated. Pure.
 
 A word is PATH=VALUE, PATH!=VALUE, or PATH<N, <=, >, >= with a number, where PATH leads into a decoded message by keys
-and list positions with dots between; any other word has to stand in the message's text, in any case.
+and list positions with dots between; any other word has to occur in the message's text, in upper or lower case.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import Any, Final
 
 from ..errors import ConfigurationError
 
-TOLD: Final = (
-    "show messages for which all these words hold: PATH=VALUE, PATH!=VALUE, PATH>N, >=, <, <= with keys and list "
-    "positions as in data.0.price, or text that stands in the message"
+FILTER: Final = (
+    "show messages that match all these words: PATH=VALUE, PATH!=VALUE, PATH>N, >=, <, <= with keys and list "
+    "positions as in data.0.price, or text that occurs in the message"
 )
 _WORD: Final = re.compile(r"([A-Za-z_][\w-]*(?:\.[\w-]+)*)(!=|>=|<=|=|>|<)(.+)", re.DOTALL)
 _ORDER: Final[dict[str, Callable[[float, float], bool]]] = {
@@ -31,13 +31,13 @@ Holds = Callable[[Any, str], bool]
 
 
 def parse(expression: str) -> Holds:
-    """What says of a decoded message and its text whether it is shown. Raises ConfigurationError."""
+    """A function of a decoded message and its text that returns whether to show it. Raises ConfigurationError."""
     try:
         words = shlex.split(expression)
     except ValueError as error:
         raise ConfigurationError(f"--filter is {expression!r}: {error}; close the quotes") from None
     if not words:
-        raise ConfigurationError(f"--filter is {expression!r}; give words, such as type=trade or BTC")
+        raise ConfigurationError(f"--filter is {expression!r}; pass words, such as type=trade or BTC")
     checks = [_check(word) for word in words]
     return lambda message, text: all(holds(message, text) for holds in checks)
 
@@ -51,7 +51,7 @@ def _check(word: str) -> Holds:
     if sign in _ORDER:
         limit = _number(wanted)
         if limit is None:
-            raise ConfigurationError(f"--filter has {word!r}; behind {sign} give a number, as price{sign}100")
+            raise ConfigurationError(f"--filter has {word!r}; use a number after {sign}, such as price{sign}100")
         compare = _ORDER[sign]
         return lambda message, text: (value := _number(_at(message, path))) is not None and compare(value, limit)
     equal = sign == "="
@@ -82,7 +82,7 @@ def _is(value: Any, wanted: str) -> bool:
 
 
 def _number(value: Any) -> float | None:
-    """A number, also of a text, as many a feed writes prices; None for what is none."""
+    """A number, also from a text, as many feeds write prices; None for anything else."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:

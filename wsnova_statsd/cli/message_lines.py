@@ -1,7 +1,7 @@
-"""A received message as one line of output: as it came where that is a line, in colour on a terminal, or raw.
+"""A received message as one line of output: unchanged if it is one line, in colour on a terminal, or raw.
 
-Nothing that came from the network moves a cursor: what is not printable is escaped as JSON does it, so that a line of
-JSON is still JSON. Pure, but for `Printer.show`, which writes, in the thread that handles messages.
+Nothing from the network can move a cursor: an unprintable character is escaped as in JSON, so that a line of JSON is
+still JSON. Pure, except for `Printer.show`, which writes, in the thread that handles messages.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from ..terminal import encodable, painted, takes_colour
 
 _dump: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=repr).encode
 _TOKENS: Final = re.compile(r'("(?:\\.|[^"\\])*")(\s*:)?|(-?\d[\d.eE+-]*|true|false|null)')
-_LAYOUT: Final = re.compile(r'("(?:\\.|[^"\\])*")|[ \t\r\n]+')  # texts, which stay, and what stands between
+_LAYOUT: Final = re.compile(r'("(?:\\.|[^"\\])*")|[ \t\r\n]+')  # strings, which stay, and the space between tokens
 _BYTES: Final = (bytes, bytearray, memoryview)
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
-    """A message beside what it was read from: the payload of a text or a binary frame."""
+class Incoming:
+    """A message with what it was decoded from: the payload of a text or a binary frame."""
 
     message: Any
     payload: bytes
     is_text: bool
 
 
-class Keeping(Protocol[Heard]):
-    """Another protocol, whose messages keep what they were read from."""
+class Keeping(Protocol[Incoming]):
+    """Another protocol, whose messages keep the payload they were decoded from."""
 
     def __init__(self, inner: Protocol[Any]) -> None:
         super().__init__(text_errors=inner.text_errors)
@@ -42,27 +42,27 @@ class Keeping(Protocol[Heard]):
     def encode(self, message: Any) -> str | bytes:
         return self._inner.encode(message)
 
-    def decode(self, data: str | bytes) -> Heard:
+    def decode(self, data: str | bytes) -> Incoming:
         payload = data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data
-        return Heard(self._inner.decode(data), payload, isinstance(data, str))
+        return Incoming(self._inner.decode(data), payload, isinstance(data, str))
 
     def text_decoder(self) -> Callable[[bytes], Any]:
         decoded = self._inner.text_decoder()
-        return lambda payload: Heard(decoded(payload), payload, True)
+        return lambda payload: Incoming(decoded(payload), payload, True)
 
-    def message_type(self, message: Heard) -> str:
+    def message_type(self, message: Incoming) -> str:
         return self._inner.message_type(message.message)
 
-    def sent_at(self, message: Heard) -> float | None:
+    def sent_at(self, message: Incoming) -> float | None:
         return self._inner.sent_at(message.message)
 
     def request(self, message: Any, number: int) -> tuple[Any, Hashable]:
         return self._inner.request(message, number)
 
-    def reply_key(self, message: Heard) -> Hashable | None:
+    def reply_key(self, message: Incoming) -> Hashable | None:
         return self._inner.reply_key(message.message)
 
-    def reply_error(self, message: Heard) -> str | None:
+    def reply_error(self, message: Incoming) -> str | None:
         return self._inner.reply_error(message.message)
 
     def sent_key(self, message: Any) -> Hashable | None:
@@ -77,26 +77,26 @@ class Keeping(Protocol[Heard]):
     def acknowledges(self) -> str:
         return self._inner.acknowledges()
 
-    def ack(self, message: Heard) -> Ack | None:
+    def ack(self, message: Incoming) -> Ack | None:
         return self._inner.ack(message.message)
 
-    def accepts(self, channel: Any, reply: Heard) -> bool:
+    def accepts(self, channel: Any, reply: Incoming) -> bool:
         return self._inner.accepts(channel, reply.message)
 
     def greeting(self) -> list[Any]:
         return self._inner.greeting()
 
-    def heartbeat_answer(self, message: Heard) -> Any | None:
+    def heartbeat_answer(self, message: Incoming) -> Any | None:
         return self._inner.heartbeat_answer(message.message)
 
 
-def line_of(heard: Heard) -> str:
-    """The message in one line, nothing of it lost but the layout of JSON over several lines."""
-    if not heard.is_text:
-        if isinstance(heard.message, _BYTES):
-            return f"binary, {len(heard.payload)} bytes: {heard.payload.hex()}"
-        return escaped(_shown(heard.message))
-    text = heard.payload.decode("utf-8", "replace")
+def line_of(incoming: Incoming) -> str:
+    """The message in one line; only the layout of JSON over several lines is dropped."""
+    if not incoming.is_text:
+        if isinstance(incoming.message, _BYTES):
+            return f"binary, {len(incoming.payload)} bytes: {incoming.payload.hex()}"
+        return escaped(_shown(incoming.message))
+    text = incoming.payload.decode("utf-8", "replace")
     if "\n" in text or "\r" in text:
         try:
             json.loads(text)
@@ -114,7 +114,7 @@ def _shown(message: Any) -> str:
 
 
 def escaped(text: str) -> str:
-    """The text with \\uXXXX for each character that is no printable one."""
+    """The text with \\uXXXX for each unprintable character."""
     return text if text.isprintable() else "".join(one if one.isprintable() else _escape(one) for one in text)
 
 
@@ -127,7 +127,7 @@ def _escape(one: str) -> str:
 
 
 def coloured(line: str) -> str:
-    """A line of JSON with its keys, texts and other values in colours; any other line as it is."""
+    """A line of JSON with its keys, strings and other values in colours; any other line unchanged."""
     if line[:1] not in ("{", "["):
         return line
 
@@ -140,27 +140,27 @@ def coloured(line: str) -> str:
 
 
 class Printer:
-    """Writes messages to `out`, each flushed. `raw`: as they came, but to a terminal without what would move it."""
+    """Writes messages to `out`, each flushed. `raw`: byte for byte, or on a terminal as plain lines without colour."""
 
     def __init__(self, out: TextIO, *, raw: bool) -> None:
         self._out = out
         self._raw = raw
         self._coloured = takes_colour(out) and not raw
 
-    def show(self, heard: Heard) -> None:
-        """Write one message. Raises OSError when whoever read it has gone."""
+    def show(self, incoming: Incoming) -> None:
+        """Write one message. Raises OSError if the reader has closed the output."""
         out = self._out
         if self._raw and not out.isatty():
             out.flush()
-            out.buffer.write(heard.payload + b"\n")
+            out.buffer.write(incoming.payload + b"\n")
             out.buffer.flush()
             return
-        line = line_of(heard)
+        line = line_of(incoming)
         out.write(encodable(coloured(line) if self._coloured else line, out) + "\n")
         out.flush()
 
-    def forsaken(self) -> bool:
-        """Whether whoever read it has gone, though nothing is written: a feed may be silent for long."""
+    def reader_has_gone(self) -> bool:
+        """Whether the reader has closed the output; found without a write, as a feed may be silent for long."""
         poll = select.poll()
         poll.register(self._out.fileno(), 0)
         return any(events & (select.POLLERR | select.POLLHUP) for _, events in poll.poll(0))

@@ -15,7 +15,7 @@ def register(subparsers: Any) -> None:
         subparsers,
         "metadata",
         "type, unit and description of each metric, as JSON",
-        "Prints an object with the metadata of each metric by its name. Datadog takes it for metrics that it has seen; "
+        "Prints an object with the metadata of each metric by name. Datadog accepts it for metrics that it has seen; "
         "the others are listed as later." + PUSHING,
         examples={
             "wsnova-statsd metadata": "print it",

@@ -32,7 +32,7 @@ def register(subparsers: Any) -> None:
         "monitors for Datadog or Prometheus, of rules, KPI targets and checks, as JSON",
         "Prints a list of monitors: one for each alert rule, one for each KPI that the profile has a target for, and "
         "one for each service check, by client and process. Each says what to do first. For Prometheus it is a rule "
-        "file, in JSON, which is YAML too." + PUSHING,
+        "file, in JSON, which is also YAML." + PUSHING,
         examples={
             "wsnova-statsd monitors --profile standard": "print them",
             "wsnova-statsd monitors prometheus": "print the rule file of a Prometheus that scrapes a Monitor",
@@ -45,10 +45,10 @@ def register(subparsers: Any) -> None:
     parser.add_argument(
         "system",
         nargs="?",
-        type=choice("whose monitors", _FOR),
+        type=choice("the system", _FOR),
         default="datadog",
         metavar="datadog|prometheus",
-        help="whose monitors they are (default: datadog)",
+        help="the system to make monitors for (default: datadog)",
     )
     add_arguments(parser, "rules")
     add_naming(parser)

@@ -16,7 +16,7 @@ from ..redaction import one_line
 
 
 def load(text: str, example: str) -> object:
-    """What NAME stands for; a function is called for it. Raises ConfigurationError for whatever fails."""
+    """The object of this name, or what it returns if it is a function. Raises ConfigurationError if that fails."""
     module_name, colon, name = text.partition(":")
     if not colon or not all(part.isidentifier() for part in (*module_name.split("."), *name.split("."))):
         raise checks.refused("MODULE:NAME", text, f"a module and a name in it, such as {example}")
@@ -30,9 +30,9 @@ def load(text: str, example: str) -> object:
     checks.function(text, found)
     try:
         made = found()
-        return list(made) if isinstance(made, Iterator) else made  # a generator raises where it is read
+        return list(made) if isinstance(made, Iterator) else made  # a generator raises when it is read
     except (Exception, SystemExit) as error:
-        raise ConfigurationError(f"{text} raises {_told(error)}") from error
+        raise ConfigurationError(f"{text} raises {_in_a_line(error)}") from error
 
 
 def _module(name: str) -> object:
@@ -44,10 +44,10 @@ def _module(name: str) -> object:
         if error.name is not None and f"{name}.".startswith(f"{error.name}."):
             where = "neither in this folder nor installed for this Python"
             raise ConfigurationError(f"there is no module {error.name!r}: it is {where}") from error
-        raise ConfigurationError(f"importing {name} raises {_told(error)}") from error
+        raise ConfigurationError(f"importing {name} raises {_in_a_line(error)}") from error
     except (Exception, SystemExit) as error:
-        raise ConfigurationError(f"importing {name} raises {_told(error)}") from error
+        raise ConfigurationError(f"importing {name} raises {_in_a_line(error)}") from error
 
 
-def _told(error: BaseException) -> str:
+def _in_a_line(error: BaseException) -> str:
     return one_line(f"{type(error).__name__}: {error}")

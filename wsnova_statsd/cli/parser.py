@@ -1,9 +1,9 @@
-"""What every command of `wsnova-statsd` has in common: its --help, its exit statuses, and how it refuses bad input.
+"""What all commands of `wsnova-statsd` share: its --help, its exit statuses, and how it refuses bad input.
 
-A command is a module of this folder, entered in COMMANDS of main.py. It has `register(subparsers)`, which calls
+A command is a module of this folder, listed in COMMANDS of main.py. It has `register(subparsers)`, which calls
 `add_command` here and adds its arguments, and `run(args) -> int`, which returns one of the statuses it documents. It
 raises ConfigurationError for bad input (status 2) and other errors of wsnova_statsd.errors for what failed (status 1).
-What takes long to import, or needs an extra, is imported when it runs. No thread.
+A module that is slow to import, or needs an extra, is imported when the command runs. No thread.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ _COLUMN: Final = 6  # where the meaning of an exit status begins
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one sentence, without the usage above it; that is for --help, which ends with examples and
-    exit statuses."""
+    """Reports an error in one sentence, without the usage; that is for --help, which ends with examples and exit
+    statuses."""
 
     def __init__(self, *positional: Any, **options: Any) -> None:
         super().__init__(*positional, **{"allow_abbrev": False, **options})
@@ -35,22 +35,22 @@ class Parser(argparse.ArgumentParser):
         self.exit(BAD_INPUT, f"{self.prog}: {message}\n")
 
     def refuse_unknown(self, unknown: Sequence[str]) -> None:
-        """End with a sentence that names the arguments nobody knows and those there are."""
+        """End with a sentence that names the unknown arguments and the allowed ones."""
         if unknown:
             allowed = [option for action in self._actions for option in action.option_strings if option != "-h"]
             meant = nearest(unknown[0].partition("=")[0], allowed)
             self.error(f"unknown argument {' '.join(unknown)!r}; allowed: {', '.join(allowed)}{meant}")
 
     def refuse_nothing(self, hint: str) -> NoReturn:
-        """End with the usage and a hint in one line, as no argument was given."""
+        """End with the usage and a hint in one line, if no argument was given."""
         self.exit(BAD_INPUT, f"{' '.join(self.format_usage().split())}; {hint}\n")
 
     def format_help(self) -> str:
-        """All that --help prints."""
+        """Everything that --help prints."""
         parts = [super().format_help(), "examples:"]
-        parts += (f"  {line}\n{'':{_COLUMN}}{told}" for line, told in self.examples.items())
+        parts += (f"  {line}\n{'':{_COLUMN}}{meaning}" for line, meaning in self.examples.items())
         parts += ["\nexit status:"]
-        parts += (f"  {status:<{_COLUMN - 2}}{told}" for status, told in sorted(self.statuses.items()))
+        parts += (f"  {status:<{_COLUMN - 2}}{meaning}" for status, meaning in sorted(self.statuses.items()))
         return "\n".join(parts) + "\n"
 
 
@@ -64,16 +64,16 @@ def add_command(
     statuses: Mapping[int, str],
     usage: str | None = None,
 ) -> Parser:
-    """The parser of one command, with all that its --help tells but its arguments, and with --debug.
+    """The parser of one command, with everything its --help shows except its arguments, and with --debug.
 
     Args:
-        subparsers: What `register` was given.
+        subparsers: The argument of `register`.
         name: The command's name, which is that of its module.
         summary: One line for the list of commands, in lower case and without a full stop.
         description: What it does, a few sentences.
         examples: Whole command lines, each with what it is for. The tests parse each of them.
-        statuses: Exit statuses, each with its meaning; those of bad input and of Ctrl-C are there already.
-        usage: The arguments as the usage shows them. Default: None, made of the arguments.
+        statuses: Exit statuses, each with its meaning; those of bad input and of Ctrl-C are added.
+        usage: The arguments as the usage shows them. Default: None, made from the arguments.
     """
     shown = None if usage is None else f"wsnova-statsd {name} {usage}"
     parser: Parser = subparsers.add_parser(name, help=summary, description=description, usage=shown)
@@ -81,16 +81,16 @@ def add_command(
 
 
 def complete(parser: Parser, examples: Mapping[str, str], statuses: Mapping[int, str]) -> Parser:
-    """Give a parser --debug, its examples and its statuses."""
+    """Add --debug, the examples and the statuses to a parser."""
     parser.add_argument(
-        "--debug", action="store_true", default=argparse.SUPPRESS, help="show the traceback of what fails"
+        "--debug", action="store_true", default=argparse.SUPPRESS, help="show the traceback of an error"
     )
     parser.examples, parser.statuses = examples, {**_EVERYWHERE, **statuses}
     return parser
 
 
 def choice(what: str, allowed: Iterable[str]) -> Callable[[str], str]:
-    """For `type=`: one of these words; the error names them all, and the nearest one."""
+    """For `type=`: one of these words; the error names all of them, and the nearest one."""
 
     def checked(text: str) -> str:
         if text not in allowed:
@@ -101,7 +101,7 @@ def choice(what: str, allowed: Iterable[str]) -> Callable[[str], str]:
 
 
 def checked_by(check: Callable[[str], Any]) -> Callable[[str], Any]:
-    """For `type=`: what this function raises as ConfigurationError becomes the sentence that is printed."""
+    """For `type=`: a ConfigurationError of this function becomes the sentence that is printed."""
 
     def checked(text: str) -> Any:
         try:

@@ -1,6 +1,6 @@
 """`wsnova-statsd run SCRIPT`: this process becomes the program, by exec, with contrib/startup first on PYTHONPATH.
 
-So it keeps its process id, its streams, its signals and its exit status. What can be refused is refused before.
+So it keeps its process id, its streams, its signals and its exit status. Bad input is refused before that.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from ..errors import ConfigurationError
 from ..monitor import Monitor
 
 STARTUP: Final = str(Path(str(contrib.__file__)).parent / "startup")
-# Python ignores these for itself, and a program that is no Python would inherit that.
+# Python ignores these signals for itself, and a program that is not Python would inherit that.
 _IGNORED: Final = [getattr(signal, name) for name in ("SIGPIPE", "SIGXFSZ") if hasattr(signal, name)]
 
 
 def become(given: Sequence[str], *, as_module: bool) -> NoReturn:
     """Become `given`: a script, with `as_module` a module, after `--` a command; and its arguments. Raises
-    ConfigurationError for what is not there, and for settings that are not usable."""
+    ConfigurationError for a missing file and for unusable settings."""
     command = _command(given, as_module=as_module)
-    Monitor.from_env()  # raises for a setting that the program would meet in silence
+    Monitor.from_env()  # raises for an unusable setting, which the program would ignore in silence
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     ignored = [number for number in _IGNORED if signal.getsignal(number) == signal.SIG_IGN]
@@ -62,7 +62,7 @@ def _command(given: Sequence[str], *, as_module: bool) -> list[str]:
         return [found, *given[1:]]
     if given[0] != "-" and not os.path.exists(given[0]):
         raise ConfigurationError(
-            f"there is no script {given[0]!r}; give the path of one, -m MODULE or -- COMMAND, and for clients of your "
-            "own MODULE:NAME"
+            f"there is no script {given[0]!r}; pass the path of a script, -m MODULE or -- COMMAND, or MODULE:NAME for "
+            "your own clients"
         )
     return [sys.executable, sys.executable, *given]

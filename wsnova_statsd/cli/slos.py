@@ -14,9 +14,9 @@ def register(subparsers: Any) -> None:
     parser = add_command(
         subparsers,
         "slos",
-        "objectives for Datadog, of dials and reconnects, as JSON",
-        "Prints a list of SLOs over 30 days: the share of dials that succeed, and the share of five minutes without a "
-        "reconnect that took too long, with the targets of the profile." + PUSHING,
+        "objectives (SLOs) for Datadog, of dials and reconnects, as JSON",
+        "Prints a list of SLOs over 30 days: the share of dials that succeed, and the share of five-minute slices "
+        "without a reconnect that took too long, with the targets of the profile." + PUSHING,
         examples={"wsnova-statsd slos": "print them", "wsnova-statsd slos --push": "send them"},
         statuses=STATUSES,
     )

@@ -1,7 +1,8 @@
-"""Lines that are typed or piped in, handed on one by one until the end of the input.
+"""Reads lines that are typed or piped in, and passes them on one by one until the end of the input.
 
-`wsnova-listen-input`, a daemon, reads the descriptor itself: a thread that held the lock of sys.stdin could not be left
-behind at exit. It waits for input with a limit, and does not read a terminal that another program has in front.
+`wsnova-listen-input`, a daemon thread, reads the descriptor itself: a thread that held the lock of sys.stdin would
+block the exit. It waits for input with a limit, and does not read a terminal while another program is in its
+foreground.
 """
 
 from __future__ import annotations
@@ -27,16 +28,16 @@ class TypedLines:
         self._thread = threading.Thread(target=self._run, name="wsnova-listen-input", daemon=True)
 
     def start(self) -> None:
-        """Begin to read."""
+        """Start to read."""
         self._thread.start()
 
     def stop(self, timeout: float = 1.0) -> None:
-        """Read no more, and wait until the line in hand is done with, if that is soon."""
+        """Stop reading, and wait up to `timeout` seconds until the current line is done."""
         self._stopping.set()
         self._thread.join(timeout)
 
     def _run(self) -> None:
-        """In the thread; a line that the end of the input cuts off is one, too."""
+        """Runs in the thread; an unfinished last line counts, too."""
         rest = b""
         while not self._stopping.is_set():
             data = self._read()
@@ -52,7 +53,7 @@ class TypedLines:
                 return
 
     def _read(self) -> bytes | None:
-        """What there is, b'' at the end, None if there is nothing yet."""
+        """The input that has arrived, b'' at the end, None if there is nothing yet."""
         descriptor = self._descriptor
         if descriptor is None:
             return b""
@@ -70,8 +71,8 @@ class TypedLines:
 
 
 def _in_front(descriptor: int) -> bool:
-    """False for this program's own terminal while another one is in front: to read it would stop this program."""
+    """False while another program is in the foreground of this program's terminal: reading would stop this program."""
     try:
         return not os.isatty(descriptor) or os.tcgetpgrp(descriptor) == os.getpgrp()
-    except OSError:  # not its own
+    except OSError:  # not this program's terminal
         return True

@@ -1,2 +1,1 @@
-"""The client: a connection that reconnects, and emits events for what happens to it. Knows the bus, never the
-metrics."""
+"""The client: a connection that reconnects and emits events about itself. It knows the bus, never the metrics."""

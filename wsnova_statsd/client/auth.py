@@ -1,8 +1,9 @@
-"""Logging in: what `auth=` takes, and the ready ones. Credentials may be functions, asked each time; no repr shows one.
+"""Logging in: what `auth=` accepts, and two ready classes. Credentials may be functions, called each time; no repr
+shows them.
 
-An auth object has `login(client)`, called on every new link before it counts as usable, and to refresh. It returns the
-seconds until it has to be renewed, or None; it raises errors.AuthRejected if the server refuses the credentials, which
-stops the retries, and anything else for a failure worth another try.
+An auth object has `login(client)`, called on every new link before it counts as usable, and again to renew the login.
+It returns the seconds until the next renewal, or None. It raises errors.AuthRejected if the server refuses the
+credentials, which stops the retries, and any other exception for a failure worth another attempt.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class LoginClient(Protocol):
-    """What login() may use of a client; the link is its own until login returns."""
+    """The methods of a client that login() may use; until it returns, only login() uses the link."""
 
     def send(self, message: Any, wait: float = ...) -> None: ...
 
@@ -29,18 +30,18 @@ class LoginClient(Protocol):
 
 
 class Auth(Protocol):
-    """What `auth=` takes: HeaderAuth, MessageAuth, or an object of your own with this method."""
+    """What `auth=` accepts: HeaderAuth, MessageAuth, or your own object with this method."""
 
     def login(self, client: Client) -> float | None:
-        """Log in on a new link; returns the seconds until it has to be renewed, or None. See the page's head."""
+        """Log in on a new link; returns the seconds until it has to be renewed, or None. See the module's docstring."""
 
 
 class HeaderAuth:
-    """Credentials in the upgrade's headers: a mapping, whose values may be functions, or a function that gives one;
-    functions are asked for every attempt.
+    """Credentials in the upgrade's headers: a mapping, whose values may be functions, or a function that returns one;
+    functions are called for every attempt.
 
-    The server rejects them with HTTP 401 or 403. That ends a client whose URL and headers are all constants, on its
-    first link at once, later once it is refused three times over a minute; functions are asked anew.
+    The server rejects them with HTTP 401 or 403. If URL and headers are all constants, that ends the client: at once on
+    its first link, later after three refusals over a minute. Functions are called again.
     """
 
     @checks.by_name
@@ -59,7 +60,7 @@ class HeaderAuth:
 
     @property
     def asks_anew(self) -> bool:
-        """Whether the next attempt may send other credentials than the last."""
+        """True if the next attempt may send other credentials than the last."""
         given = self._headers
         return callable(given) or (isinstance(given, Mapping) and any(map(callable, given.values())))
 
@@ -79,10 +80,10 @@ class HeaderAuth:
 
 
 class MessageAuth:
-    """Credentials in a message, sent once the link stands: a message, or a function asked each time.
+    """Credentials in a message, sent as soon as the link is up: a message, or a function called each time.
 
-    `accepted(message)` reads what comes back: True or a number of seconds of validity if it accepts, False if it
-    refuses, None if it is not the answer.
+    `accepted(message)` reads each message that follows: it returns True or the seconds of validity if the server
+    accepts, False if it refuses, None if this message is not the answer.
     """
 
     @checks.by_name
@@ -91,7 +92,7 @@ class MessageAuth:
     ) -> None:
         if not callable(accepted):
             raise ConfigurationError(
-                "MessageAuth's accepted is not callable; give a function message -> True, False or None"
+                "MessageAuth's accepted is not callable; pass a function message -> True, False or None"
             )
         checks.function("MessageAuth's accepted", accepted, "message")
         if callable(message):
@@ -123,10 +124,10 @@ class MessageAuth:
 
 
 def check_auth(auth: object) -> None:
-    """Raise ConfigurationError, without showing it, for what cannot log in."""
+    """Raise ConfigurationError, without showing the object, if it cannot log in."""
     if auth is not None and not callable(getattr(auth, "login", None)):
         raise ConfigurationError(
-            f"auth is a {type(auth).__name__}; give ws.HeaderAuth, ws.MessageAuth or an object with login"
+            f"auth is a {type(auth).__name__}; pass ws.HeaderAuth, ws.MessageAuth or an object with login"
         )
     if auth is not None and not isinstance(auth, type):
         checks.function(f"{type(auth).__name__}.login", auth.login, "client")  # type: ignore[attr-defined]

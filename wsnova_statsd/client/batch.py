@@ -1,7 +1,7 @@
-"""Exact sums of messages, once a second and direction: the guide's aggregation for high volume (best practice 2).
+"""Exact sums of messages, once a second and per direction: the guide's aggregation for high volume (best practice 2).
 
-What is counted is appended to a deque, which any thread and any signal's handler may do; the thread that emits the sums
-takes what is there, so that each count leaves once. No lock.
+Counts are appended to a deque, which any thread and any signal's handler may do; the thread that emits the sums removes
+them, so that each count is emitted once. No lock.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from typing import Any, Final
 from ..clock import CLOCK
 from ..link.flag import move
 
-MANY: Final = 512  # counts that wait; they are made one then
-# Messages, bytes, messages in error, messages that were timed, ns that they took, ns of the longest; messages
-# received or sent of which the profile lets out no event of their own.
+MANY: Final = 512  # waiting counts, which are then merged into one
+# Messages, bytes, messages in error, timed messages, ns that they took, ns of the longest; messages received or sent
+# for which the profile emits no event by type.
 Counts = tuple[int, int, int, int, int, int, int]
 
 
 class Batch:
-    """What was counted since the sums left last. `due` is when they are to leave next, on time.monotonic_ns(); 0 while
-    there are none. Who must count in a single step appends to `counts`, and calls `counted` in time."""
+    """What was counted since the last sums. `due` is when the next sums are due, on time.monotonic_ns(); 0 while there
+    are none. Code that must count in a single step appends to `counts`, and calls `counted` soon after."""
 
     __slots__ = ("_began", "counts", "due")
 
@@ -32,7 +32,7 @@ class Batch:
         self.due: int = 0
 
     def open(self, now_ns: int) -> bool:
-        """A message is under way: the sums are due with the next beat. True if that begins a window."""
+        """A message is being processed: the sums are due with the next beat. True if that opens a window."""
         if self.due:
             return False
         self._began = now_ns
@@ -40,13 +40,13 @@ class Batch:
         return True
 
     def add(self, counts: Counts) -> None:
-        """Count messages, in the window that is open, or that this begins."""
+        """Count messages, in the open window or in a new one."""
         self.counts.append(counts)
         if not self.due or len(self.counts) >= MANY:
             self.counted()
 
     def counted(self) -> None:
-        """Messages were counted: many become one, and a window begins with the first."""
+        """Call after appending to `counts`: merges many counts into one, and opens a window with the first."""
         if len(self.counts) >= MANY:
             taken: list[Counts] = []
             try:
@@ -54,11 +54,11 @@ class Batch:
                 taken[:] = [_sum(taken)]
             finally:  # also if a signal's handler raised
                 self.counts.extend(taken)
-        if not self.due and self.counts:  # last: the sums may have left meanwhile, without these
+        if not self.due and self.counts:  # last: the sums may have been emitted meanwhile, without these
             self.open(time.monotonic_ns())
 
     def take(self) -> dict[str, Any] | None:
-        """The measurements of message.batch_processed, and a new window; None while none is open."""
+        """The measurements of message.batch_processed, and close the window; None if none is open."""
         if not self.due:
             return None
         began, now_ns = self._began, time.monotonic_ns()
@@ -67,7 +67,7 @@ class Batch:
         try:
             move(self.counts, taken)
             count, size, errors, timed, spent, longest, untyped = _sum(taken)
-        except BaseException:  # a signal's handler raised: they leave next time
+        except BaseException:  # a signal's handler raised: they are emitted next time
             self.counts.extend(taken)
             self.due = self.due or due
             raise
@@ -84,24 +84,24 @@ class Batch:
 
 
 class ClockedBatch(Batch):
-    """Sums that wsnova-clock emits when they are due, by `flush`: those of messages that no thread waits for."""
+    """Sums that wsnova-clock emits by `flush` when they are due, because no other thread would."""
 
     __slots__ = ("_flush", "flushed_at")
 
     def __init__(self, flush: Callable[[], object]) -> None:
         super().__init__()
         self._flush = flush
-        self.flushed_at: int = -1  # the end of the window that the clock was asked for last
+        self.flushed_at: int = -1  # the end of the window for which the clock was last scheduled
 
     def count(self, counts: Counts) -> None:
-        """Count messages, and have them emitted in time."""
+        """Count messages, and schedule their emission."""
         self.counts.append(counts)
         if self.due != self.flushed_at or len(self.counts) >= MANY:
             self.plan()
 
     def plan(self) -> None:
-        """Have the sums emitted in time. Set after the call: a timer too many does no harm, one that an interrupt
-        prevented is made by the next message."""
+        """Schedule the emission of the sums. `flushed_at` is set after the call: an extra timer does no harm, and one
+        that an interrupt prevented is scheduled by the next message."""
         self.counted()
         due = self.due
         if due and due != self.flushed_at:
@@ -110,15 +110,15 @@ class ClockedBatch(Batch):
 
 
 class Behind:
-    """How far a reader is behind its feed, in ns: what waits, by what it handles while it does not wait for input."""
+    """How far a reader is behind its feed, in ns: the waiting bytes divided by its rate while busy."""
 
     __slots__ = ("last",)
 
     def __init__(self) -> None:
-        self.last: int = 0  # as it was reckoned last
+        self.last: int = 0  # the last estimate
 
     def reckon(self, waiting: int, handled: int, busy: int, window: int) -> int:
-        """At the end of a window of so many ns, of which it was busy for some: bytes that wait, and that it handled."""
+        """Estimate at the end of a window: bytes waiting, bytes handled, ns busy, and ns of the window."""
         if not waiting:
             self.last = 0
         elif handled:

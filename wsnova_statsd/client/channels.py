@@ -1,6 +1,6 @@
-"""The channels of one client: which are wanted and confirmed, and when a restore that failed is tried again.
+"""The channels of one client: which are wanted and confirmed, and when a failed restore is retried.
 
-Wanted outlives a link, confirmed does not. A table with a lock, and no I/O; any thread.
+A wanted channel outlives a link, a confirmation does not. A table with a lock, and no I/O; any thread.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ _OPEN: Final = 100  # faults of one channel that wait for their error.handled
 
 
 class ChannelTable:
-    """Which channels of one client are wanted, and which are confirmed. `first_retry`: seconds after the first restore
-    that fails."""
+    """Which channels of one client are wanted, and which are confirmed. `first_retry`: seconds after the first failed
+    restore."""
 
     def __init__(self, first_retry: float = 1.0) -> None:
         self._first_retry = first_retry
-        self._lock = threading.RLock()  # guards the fields below; again for a signal's handler
-        self._wanted: dict[Hashable, int] = {}  # in the order they were asked for; the number of the last claim
+        self._lock = threading.RLock()  # guards the fields below; re-entrant for a signal's handler
+        self._wanted: dict[Hashable, int] = {}  # in the order of the requests; the number of the last claim
         self._claims = 0
         self._confirmed: set[Hashable] = set()
         self._retries: dict[Hashable, tuple[float, float]] = {}  # channel: due, pause
-        self._faults: dict[Hashable, list[Fault]] = {}  # emitted, and not handled yet
-        self._alone: set[Hashable] = set()  # to be asked for in a message of their own, until they are made
-        self.links: int = 0  # how many links were lost; a confirmation counts for its own link only
+        self._faults: dict[Hashable, list[Fault]] = {}  # emitted and not handled yet
+        self._alone: set[Hashable] = set()  # to be requested separately, until they are subscribed
+        self.links: int = 0  # how many links were lost; a confirmation holds for its own link only
 
     @property
     def wanted(self) -> list[Hashable]:
-        """Every channel asked for, in order."""
+        """Every wanted channel, in order."""
         with self._lock:
             return list(self._wanted)
 
@@ -44,21 +44,21 @@ class ChannelTable:
             return [channel for channel in list(self._wanted) if channel in self._confirmed]
 
     def want(self, channel: Hashable) -> bool:
-        """Ask for a channel, from now on and on every later link. True if it was not wanted before."""
+        """Want a channel, from now on and on every later link. True if it was not wanted before."""
         with self._lock:
             fresh = channel not in self._wanted
             self._wanted.setdefault(channel, 0)
             return fresh
 
     def claim(self, channel: Hashable) -> int:
-        """Want it for a question that is about to be sent; the question's number."""
+        """Want it for a request that is about to be sent; returns the request's number."""
         with self._lock:
             self._claims += 1
             self._wanted[channel] = self._claims
             return self._claims
 
     def refused(self, channel: Hashable, claim: int) -> None:
-        """The server refused it; it is unwanted, unless another question about it followed."""
+        """The server refused it; it becomes unwanted, unless another request about it followed."""
         with self._lock:
             if self._wanted.get(channel) == claim:
                 self._forget_locked(channel)
@@ -76,8 +76,8 @@ class ChannelTable:
         self._alone.discard(channel)
 
     def made(self, channel: Hashable, link: int, *, confirmed: bool) -> list[Fault]:
-        """The server delivers it - or was asked to, if servers confirm nothing - on the link after `link` losses.
-        Returns the faults that are over with that."""
+        """The server delivers it - or was asked to, if the server confirms nothing - on the link after `link` losses.
+        Returns the faults that are handled by that."""
         with self._lock:
             if link != self.links or channel not in self._wanted:
                 return []
@@ -100,7 +100,7 @@ class ChannelTable:
                 self._retries[channel] = (now + pause, pause)
 
     def divide(self, channel: Hashable, link: int, now: float) -> None:
-        """A message about it and others failed as a whole; on the same link it is due again at once, alone."""
+        """A message about it and others failed as a whole; on the same link it is due again at once, separately."""
         with self._lock:
             if channel in self._wanted:
                 self._alone.add(channel)
@@ -108,7 +108,7 @@ class ChannelTable:
                     self._retries[channel] = (now, self._first_retry / 2)
 
     def batches(self, channels: Iterable[Hashable], size: int) -> list[list[Hashable]]:
-        """Channels, as many to a message as it takes; those that are to be asked for alone come last."""
+        """The channels in groups of `size`, one group per message; those to request separately come last."""
         with self._lock:
             together: list[Hashable] = []
             alone: list[list[Hashable]] = []
@@ -120,14 +120,14 @@ class ChannelTable:
         return [together[start : start + size] for start in range(0, len(together), size)] + alone
 
     def lost(self) -> None:
-        """The link is gone, and every confirmation with it."""
+        """The link is lost, and every confirmation with it."""
         with self._lock:
             self.links += 1
             self._confirmed.clear()
             self._retries.clear()
 
     def due(self, now: float) -> list[Hashable]:
-        """Channels whose restore is to be tried again now."""
+        """The channels whose restore is to be retried now."""
         with self._lock:
             channels = [channel for channel, (at, _) in list(self._retries.items()) if at <= now]
             for channel in channels:
@@ -136,7 +136,7 @@ class ChannelTable:
             return channels
 
     def next_due(self) -> float | None:
-        """When `due` has something to give."""
+        """When `due` next returns a channel."""
         if not self._retries:
             return None
         with self._lock:

@@ -1,9 +1,9 @@
-"""Client: what users hold. It starts and stops a lifecycle, and passes calls on; the parts decide.
+"""Client: the class that users hold. It starts and stops a lifecycle and passes calls on; the parts make the decisions.
 
-Threads: with `on_message` the client's own thread `wsnova-client-<id>` is the owner of the connection; without it the
-thread that iterates or receives is, while it does. Every method from any thread, also from inside on_message and from a
-signal's handler; nothing starts in the constructor. A client without on_message is referenced by its user alone: its
-connection is closed when it is collected.
+Threads: with `on_message` the client's own thread `wsnova-client-<id>` owns the connection; without it, the thread that
+iterates or receives owns it while it does so. Every method may be called from any thread, from inside on_message and
+from a signal's handler. Nothing starts in the constructor. A client without on_message is referenced only by its user:
+when it is collected, its connection is closed.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ from .state import Phase, State
 
 _log = logging.getLogger(__name__)
 _ALIVE: Final = process.ALIVE
-_RUNNING: Final = Phase.RUNNING  # a look-up in an enum takes as long as a call
-_naming = threading.RLock()  # guards the choice of a free default id; again for a signal's handler
-# JsonProtocol() when it is made. By its type a checker knows what on_message gets where no protocol is given: anything.
+_RUNNING: Final = Phase.RUNNING  # an enum look-up costs as much as a call
+_naming = threading.RLock()  # guards the choice of a free default id; re-entrant for a signal's handler
+# Becomes JsonProtocol() in the constructor. By this type a checker infers that on_message accepts anything by default.
 _JSON: Final = cast("Protocol[Any] | None", None)
 _CHILD_STARTS_AFTER: Final = 0.2  # seconds; a child that execs or ends at once does not dial
 
@@ -52,42 +52,42 @@ _CHILD_STARTS_AFTER: Final = 0.2  # seconds; a child that execs or ends at once 
 class Client(Generic[Message]):
     """A WebSocket client that reconnects by its profile and emits telemetry on the bus.
 
-    Iterate over it, call receive(), or give `on_message`. Raises ConfigurationError at once for what is not usable;
-    no error and no repr shows a credential.
+    Iterate over it, call receive(), or pass `on_message`. Invalid arguments raise ConfigurationError at once; no error
+    and no repr shows a credential.
 
     Args:
-        url: `ws://` or `wss://`, or a function that returns one, asked for every attempt.
-        client_id: The tag of all it emits, 1 to 200 characters. Default: the host and the lowest number that is free.
-        profile: "financial", "standard", "lightweight" or a ws.Profile. Default: None, that of the Monitor that runs on
-            the bus at the start, else "standard".
+        url: `ws://` or `wss://`, or a function that returns one, called for every attempt.
+        client_id: The tag on everything it emits, 1 to 200 characters. Default: the host and the lowest free number.
+        profile: "financial", "standard", "lightweight" or a ws.Profile. Default: None, the profile of the Monitor that
+            runs on the bus at the start, or "standard" without one.
         protocol: How messages are encoded and decoded. Default: ws.JsonProtocol().
-        on_message: Called with each message, in the client's own thread. Default: None, to iterate or receive.
-        on_error: Called with each fault, in the thread that met it. Default: None.
-        headers: Of the upgrade: a mapping, pairs, lines, or a function of none that returns them, asked for every
-            attempt. Those of Host, Origin and User-Agent replace the client's own, None leaves one out. Default: none.
+        on_message: Called with each message, in the client's own thread. Default: None: iterate or call receive().
+        on_error: Called with each fault, in the thread where it occurs. Default: None.
+        headers: Headers of the upgrade: a mapping, pairs, lines, or a function that returns them, called for every
+            attempt. Host, Origin and User-Agent replace the client's own; None removes one. Default: none.
         subprotocols: Names to offer, the preferred one first; a server may choose none. Default: none.
         ssl: An ssl.SSLContext for wss. Default: one that verifies certificates and host names.
         auth: ws.HeaderAuth, ws.MessageAuth or an object with `login(client)`. Default: None.
-        subscriptions: Channels that are subscribed on every link. Default: none.
+        subscriptions: Channels to subscribe on every link. Default: none.
         proxy: `http://`, `https://` or `socks5://host:port` (extra `socks`), or "env": the variables. Default: None.
-        connect_timeout: Seconds for one attempt: name, TCP, TLS and upgrade; above 0. Default: 10.
-        max_message_bytes: Bytes of the largest message, without compression; from 1. Default: 16 MiB.
+        connect_timeout: Seconds for one attempt: DNS, TCP, TLS and upgrade; above 0. Default: 10.
+        max_message_bytes: Bytes of the largest message, after decompression; from 1. Default: 16 MiB.
         max_buffered_bytes: Bytes that may wait for a slow handler; from 1. Default: 64 MiB.
         compression: "deflate" offers permessage-deflate (RFC 7692). Default: None.
-        rate_limit: A ws.RateLimit for what is sent. Default: None, without limit.
-        idle_timeout: Seconds without a message or pong that end a link; above 0. Default: None, without limit.
-        reconnect: False ends the client with its connection. Default: True.
+        rate_limit: A ws.RateLimit for sent messages. Default: None, no limit.
+        idle_timeout: Seconds without a message or pong after which a link is closed; above 0. Default: None, no limit.
+        reconnect: False closes the client when its connection ends. Default: True.
         on_reconnect: Called after every link but the first, in the owner's thread. Default: None.
         bus: The ws.Bus to emit on. Default: that of ws.telemetry.
-        in_child: "start" starts a client that was started in each child of os.fork too, in the background, but for
-            those of multiprocessing. Default: "forked", where it is not connected.
-        tags: Tags of its own on all its metrics, events and checks: a mapping of names to values. Default: none.
-        require_subprotocol: True makes it a failure if the server chooses no subprotocol. Default: False.
+        in_child: "start" also starts a started client in each child of os.fork, in the background, except in the
+            children of multiprocessing. Default: "forked", the client is not connected there.
+        tags: Additional tags on all its metrics, events and checks: a mapping of names to values. Default: none.
+        require_subprotocol: True makes the attempt fail if the server chooses no subprotocol. Default: False.
         server_hostname: The name that TLS asks for and checks. Default: None, the host of the URL.
-        source_address: `(address, port)` of this machine to dial from; port 0 takes any. Default: None.
-        socket_options: `(level, option, value)` of each, as of setsockopt, set before it connects. Default: none.
-        unix_socket: The path of a Unix socket to connect to; the URL says the rest. Default: None.
-        follow_redirects: True follows up to five within scheme, host and port of the URL. Default: False.
+        source_address: `(address, port)` of this machine to dial from; port 0 picks any. Default: None.
+        socket_options: `(level, option, value)` tuples for setsockopt, set before connecting. Default: none.
+        unix_socket: The path of a Unix socket to connect to; the URL provides everything else. Default: None.
+        follow_redirects: True follows up to five redirects to the same scheme, host and port. Default: False.
     """
 
     @checks.by_name
@@ -129,7 +129,7 @@ class Client(Generic[Message]):
         self._presence = _Presence(self)
         self._lifecycle: Lifecycle | None = None
         self._first: dict[str, Lifecycle] = {}  # the one that was started first
-        self._said_forked = self._starts_here = False  # in a child: it was to be connected there, and is not yet
+        self._said_forked = self._starts_here = False  # in a child: due to connect there, not connected yet
         self._bus = bus if bus is not None else telemetry.DEFAULT
         given["profile"] = profiles.resolve("standard" if profile is None else profile)
         given["protocol"] = protocol if protocol is not None else JsonProtocol()
@@ -153,44 +153,44 @@ class Client(Generic[Message]):
 
     @property
     def on_message(self) -> Callable[[Message], object] | None:
-        """What is called with each message; None for a client that is iterated."""
+        """The function that is called with each message; None for a client that is iterated."""
         return self._options.on_message
 
     @property
     def profile(self) -> Profile:
-        """The profile in force; before the start, the one that a start would take now."""
+        """The profile in force; before the start, the profile that start() would use now."""
         lifecycle = self._own()
         runs = lifecycle is not None and not lifecycle.over
         return (lifecycle.connection.options if lifecycle and runs else self._options.on(self._bus)).profile
 
     def wrap_callbacks(self, wrap: Callable[[Callable[..., object]], Callable[..., object]]) -> None:
-        """Before the start: have on_message, on_error and on_reconnect called as `wrap` returns each. For frameworks,
-        which set up around every handler what the application relies on."""
+        """Call before the start: on_message, on_error and on_reconnect are replaced by what `wrap` returns for each.
+        For frameworks that set up, around every handler, what the application relies on."""
         self._options = self._options.wrapped(wrap)
 
     @property
     def state(self) -> State:
-        """Where the client stands."""
+        """The client's current state."""
         return self._state_of(self._used())
 
     # -- start and close ----------------------------------------------------------------------------------------------
 
     @checks.by_name
     def start(self, timeout: float | None = None, wait: bool = True) -> Client[Message]:
-        """Connect, by the profile's retry policy; returns when connected. Running already: returns when connected.
+        """Connect, by the profile's retry policy; returns when connected, also if the client is already running.
 
-        Raises ConnectionFailed after `timeout` seconds or max_attempts, and at once for a refusal that another try does
-        not mend (a function for url, headers or credentials is asked once more first); the client is stopped then and
-        may be started again. With `wait=False` it returns at once, and the first link is tried for until it stands,
-        whatever the answer; failures are logged and passed to on_error. Raises ClientIdInUse while another client of
-        this id runs on the bus.
+        Raises ConnectionFailed after `timeout` seconds or max_attempts, and at once for a refusal that another attempt
+        cannot fix (a function for url, headers or credentials is called once more first); the client is then stopped
+        and may be started again. With `wait=False` it returns at once, and the client keeps trying in the background
+        until the first link is up, whatever the answer; failures are logged and passed to on_error. Raises
+        ClientIdInUse while another client with this id runs on the bus.
         """
         process.refuse_late_patch()
         checks.flag("wait", wait)
         if timeout is not None:
             checks.seconds("timeout", timeout, zero=True, endless=True)
             if not wait:
-                raise ConfigurationError("start(wait=False) waits for nothing; leave timeout= out")
+                raise ConfigurationError("start(wait=False) does not wait; remove timeout=")
         lifecycle = self._begin()
         try:
             IDS.hold(self._bus, self.client_id, lifecycle)
@@ -204,8 +204,8 @@ class Client(Generic[Message]):
         return self
 
     def _begin(self) -> Lifecycle:
-        """The lifecycle that is not over, or a new one. Threads, and a signal's handler, may come at once: one step
-        decides whose stays."""
+        """The lifecycle that is not over, or a new one. Several threads, or a signal's handler, may call this at once:
+        setdefault decides in one step which lifecycle stays."""
         lifecycle = self._own()
         if lifecycle is not None and not lifecycle.over:
             return lifecycle
@@ -215,23 +215,24 @@ class Client(Generic[Message]):
         return lifecycle
 
     def close(self, timeout: float = 5.0) -> None:
-        """End the connection with a close handshake, for good; returns within `timeout` seconds, from any thread. In a
-        forked child nothing is done: the connection is the parent's."""
+        """Close the client for good, with a close handshake; returns within `timeout` seconds, from any thread. In a
+        forked child this does nothing: the connection is the parent's."""
         lifecycle, self._starts_here = self._used(), False
         if lifecycle is not None:
             lifecycle.close(timeout, "local")
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Until the client is closed; False after `timeout` seconds. One that was never started is not waited for."""
+        """Wait until the client is closed; False after `timeout` seconds. Returns at once if it was never started."""
         lifecycle = self._used()
         return lifecycle is None or lifecycle.wait(timeout)
 
     def reconnect(self) -> None:
-        """Drop the connection and dial now, or end the wait for the next try. Raises NotConnected if not started."""
+        """Drop the connection and dial now, or end the wait for the next attempt. Raises NotConnected before
+        start()."""
         self._running().connection.redial()
 
     def after_fork(self) -> None:
-        """In a child: the connection is the parent's. Takes no lock, emits nothing."""
+        """In a forked child: the connection is the parent's. Takes no lock, emits nothing."""
         global _naming
         _naming = threading.RLock()
         lifecycle = self._lifecycle
@@ -255,7 +256,7 @@ class Client(Generic[Message]):
                 log_fault(_log, error, "client %s cannot be started in this child process", one_line(self.client_id))
 
     def at_exit(self, deadline: float) -> None:
-        """At interpreter exit, before reporters flush."""
+        """Called at interpreter exit, before reporters flush."""
         lifecycle = self._own()
         if lifecycle is not None:
             lifecycle.close(max(0.0, (deadline - time.monotonic()) / 2), "shutdown")
@@ -273,7 +274,7 @@ class Client(Generic[Message]):
             return
         lifecycle = self._own()
         if lifecycle is not None and lifecycle.let_go():
-            warnings.warn(f"{self!r} was not closed; its connection is", ResourceWarning, stacklevel=2, source=self)
+            warnings.warn(f"{self!r} was not closed; it is now", ResourceWarning, stacklevel=2, source=self)
 
     def __repr__(self) -> str:
         return f"<wsnova_statsd.Client {one_line(self.client_id)} {self._state_of(self._lifecycle).value}>"
@@ -283,7 +284,7 @@ class Client(Generic[Message]):
     def send(self, message: Any, wait: float = 0.0) -> None:
         """Encode and send one message; returns after the socket write.
 
-        Raises EncodeError, and NotConnected while there is no link, after waiting up to `wait` seconds for one.
+        Raises EncodeError, and NotConnected if there is no link after up to `wait` seconds.
         """
         lifecycle = self._lifecycle
         if lifecycle is None or lifecycle.phase is not _RUNNING or not _ALIVE[0]:
@@ -302,7 +303,7 @@ class Client(Generic[Message]):
         """Send a request and wait for its reply, which is not delivered elsewhere.
 
         Raises RequestTimeout, RequestInterrupted if the link is lost first, RequestRejected if the reply is an error,
-        NotConnected. Any thread, also inside on_message and while a handler runs.
+        NotConnected. Call it from any thread, also inside on_message and while a handler runs.
         """
         lifecycle = self._lifecycle
         if lifecycle is None or lifecycle.phase is not _RUNNING or not _ALIVE[0]:
@@ -312,35 +313,35 @@ class Client(Generic[Message]):
         return lifecycle.requests.request(message, timeout)
 
     def expect(self, message: Any, read: Callable[[Any], bool | None], timeout: float = 5.0) -> bool:
-        """Send a message and wait for one that `read` takes for its answer: True, False, or None for any other."""
+        """Send a message and wait for its answer, which `read` recognises: True, False, or None if it is another."""
         checks.function("read", read, "message")
         lifecycle = self._running()
         return lifecycle.requests.expect(message, read, lifecycle.bounded(timeout))
 
     def subscribe(self, channel: Any, timeout: float = 5.0) -> None:
-        """Want a channel, on this link and every later one, and wait for the server's confirmation.
+        """Subscribe to a channel, on this link and every later one, and wait for the server's confirmation.
 
-        Raises SubscriptionRejected, and the channel is not wanted then; RequestTimeout or RequestInterrupted, and it is
-        asked for again; NotConnected.
+        Raises SubscriptionRejected, and the channel is dropped; RequestTimeout or RequestInterrupted, and the client
+        keeps asking for it; NotConnected.
         """
         self._running().subscriptions.subscribe(channel, timeout)
 
     def unsubscribe(self, channel: Any, timeout: float = 5.0) -> None:
-        """Want a channel no more. Raises RequestTimeout, RequestInterrupted, SubscriptionRejected, NotConnected."""
+        """Unsubscribe a channel. Raises RequestTimeout, RequestInterrupted, SubscriptionRejected, NotConnected."""
         self._running().subscriptions.unsubscribe(channel, timeout)
 
     @property
     def waiting(self) -> int:
-        """Messages that have arrived and are not handled yet."""
+        """Messages that have arrived and are not yet handled."""
         lifecycle = self._own()
         return 0 if lifecycle is None or lifecycle.phase is Phase.FORKED else lifecycle.receiver.waiting
 
     def health(self) -> Health:
-        """Where the client stands, in figures ready for JSON: for a health check, a log line or a status page.
+        """The client's state in figures ready for JSON: for a health check, a log line or a status page.
 
         `client_id`; `state`; `status`, "ok" if there is a link and the client is less than a second behind the feed,
-        else "degraded"; `connected_since`, `disconnected_since` and `last_message_at` in seconds since the epoch;
-        `error`, why there is no link; each of these None if it does not apply; `received` (those that wait included),
+        otherwise "degraded"; `connected_since`, `disconnected_since` and `last_message_at` in seconds since the epoch;
+        `error`, why there is no link; each of these is None if it does not apply; `received` (waiting ones included),
         `sent` and `reconnects` since the start; `waiting` messages; `behind` in seconds. Any thread.
         """
         lifecycle = self._own()
@@ -348,8 +349,8 @@ class Client(Generic[Message]):
 
     @property
     def subprotocol(self) -> str | None:
-        """The subprotocol that the server chose on this link; None if it chose none, and while there is no link. A
-        login sees that of the link it is for."""
+        """The subprotocol that the server chose on this link; None if it chose none, and while there is no link. During
+        a login it is that of the new link."""
         lifecycle = self._own()
         try:
             return None if lifecycle is None else lifecycle.connection.up(0.0).subprotocol
@@ -370,11 +371,12 @@ class Client(Generic[Message]):
 
     @property
     def late_replies(self) -> int:
-        """Replies that came after their request had timed out; they are not delivered."""
+        """Replies that arrived after their request timed out; they are not delivered."""
         return 0 if self._lifecycle is None else self._lifecycle.replies.late
 
     def receive(self, timeout: float | None = None) -> Message:
-        """One message, not timed as processing. Raises TimeoutError after `timeout` s, NotConnected when closed."""
+        """Return one message, not timed as processing. Raises TimeoutError after `timeout` s, NotConnected if
+        closed."""
         lifecycle = self._lifecycle
         if (
             lifecycle is None
@@ -387,9 +389,9 @@ class Client(Generic[Message]):
         return message
 
     def __iter__(self) -> Iterator[Message]:
-        """Messages, one after the other; the loop body is timed as their processing. Starts the client."""
+        """Yield messages one by one; the loop body is timed as their processing. Starts the client."""
         if self._options.on_message is not None:
-            raise ConfigurationError("this client has on_message; make it without to iterate")
+            raise ConfigurationError("this client has on_message; create it without on_message to iterate")
         self.start()
         return self._iterated().messages(self)
 
@@ -403,14 +405,14 @@ class Client(Generic[Message]):
         return lifecycle
 
     def _used(self) -> Lifecycle | None:
-        """The latest lifecycle, for a call of the user's."""
+        """The latest lifecycle, for a call from the user."""
         lifecycle = self._own()
         if lifecycle is not None and lifecycle.phase is Phase.FORKED and not self._said_forked:
             self._said_forked = True
             if not self._starts_here:
                 _log.warning(
                     "client %s was started in the parent process and is not connected in this one; call start() here, "
-                    "or make it with in_child='start'",
+                    "or pass in_child='start'",
                     one_line(self.client_id),
                 )
         return lifecycle
@@ -420,7 +422,7 @@ class Client(Generic[Message]):
 
     def _running(self) -> Lifecycle:
         lifecycle = self._used()
-        if self._starts_here:  # a call comes first
+        if self._starts_here:  # a call came before the background start
             lifecycle = self.start(wait=False)._own()
         if lifecycle is None:
             raise NotConnected("the client was not started; call start(), or use it as a context manager")
@@ -430,12 +432,12 @@ class Client(Generic[Message]):
 
     def _iterated(self) -> Lifecycle:
         if self._options.on_message is not None:
-            raise ConfigurationError("this client has on_message; make it without to receive")
+            raise ConfigurationError("this client has on_message; create it without on_message to receive")
         return self._running()
 
 
 class _Presence:
-    """A client as reporters and Monitors see it: see Living."""
+    """A client as reporters and Monitors see it (see Living)."""
 
     def __init__(self, client: Client[Any]) -> None:
         self._client = weakref.ref(client)
@@ -473,7 +475,7 @@ class _Presence:
         lifecycle = None if client is None else client._own()
         if client is None or lifecycle is None or not lifecycle.launched or lifecycle.over:
             return False
-        lifecycle.connection.emit.tell_state()
+        lifecycle.connection.emit.emit_state()
         return client._options.follows and lifecycle.connection.options.profile != profile
 
     def pending(self) -> OfLifecycle | None:
@@ -483,7 +485,7 @@ class _Presence:
 
 
 def running(bus: telemetry.Bus) -> Iterator[tuple[Client, Lifecycle]]:
-    """The clients of this process on this bus that were started and are not closed. Any thread."""
+    """The clients on this bus, in this process, that were started and are not closed. Any thread."""
     for one in living.everyone():
         client = one.client if isinstance(one, _Presence) and one.bus is bus else None
         lifecycle = None if client is None else client._own()
@@ -492,7 +494,7 @@ def running(bus: telemetry.Bus) -> Iterator[tuple[Client, Lifecycle]]:
 
 
 def links(bus: telemetry.Bus) -> Iterator[tuple[telemetry.Metadata, Link | None]]:
-    """The links of these clients, if there are any, with the metadata that tell whose they are. Any thread."""
+    """The metadata and the link of each of these clients; None for a client without a link. Any thread."""
     for _, lifecycle in running(bus):
         link = lifecycle.connection.link
         yield lifecycle.connection.emit.whose, link if link is not None and link.loss is None else None

@@ -1,8 +1,8 @@
 """A client's connection: dial, log in, read, lose, retry. It emits the connection.* events.
 
-The owner - the client's own thread, or the one that iterates - calls `open`, `await_messages`, `revive`, `drain`; what
-any thread may call stands in a section of its own. No lock: each change of `link` and state is one assignment, and is
-announced to those who wait, so that a signal's handler may close what it interrupts.
+The owner - the client's own thread, or the thread that iterates - calls `open`, `live_link`, `revive` and `drain`; what
+any thread may call stands in a section of its own. No lock: each change of `link` and state is one assignment, then
+announced to the waiting threads, so that a signal's handler may close what it interrupts.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ from .state import State
 
 @dataclass(frozen=True, slots=True)
 class Calls:
-    """What a connection calls in its client."""
+    """Callbacks from the connection into its client."""
 
     is_owner: Callable[[], bool]  # any thread
-    linked: Callable[[bool], object]  # the owner: the link is usable; whether it is not the first
+    linked: Callable[[bool], object]  # the owner: the link is usable; True if it is not the first
     unlinked: Callable[[], object]  # the link is gone
     arrived: Callable[[], None]  # the keeper: it read something
-    neglected: Callable[[], None]  # the keeper: the owner is away, and something is to be emitted
+    neglected: Callable[[], None]  # the keeper: the owner is away, and there is something to emit
 
 
 class Connection:
-    """The link of one client, again and again. `patient`: the first link is tried for whatever the answer is."""
+    """The successive links of one client. `patient`: keep trying for the first link, whatever the answer."""
 
     def __init__(self, options: Options, emitter: Emitter, faults: Faults, login: Login, calls: Calls) -> None:
         self.options = options
@@ -56,45 +56,45 @@ class Connection:
         self.closing: Flag = Flag()
         self.changed: Changes = Changes()
         self.link: Link | None = None
-        self.failure: ConnectionFailed | None = None  # why it ended, if not on purpose
+        self.failure: ConnectionFailed | None = None  # why the connection ended, unless it was closed
         self.last_failure: ConnectionFailed | None = None  # of a dial, or of the last link
-        self.reason: str = "local"  # of the disconnected event of a close on purpose
+        self.reason: str = "local"  # of the disconnected event after close()
         self.until: float | None = None  # when the time for the first link is up, on time.monotonic()
         self.patient = False
         self._state = State.IDLE
-        self._end: State | None = None  # CLOSED or FORKED, from when on nothing changes any more
-        self._undisposed: Link | None = None  # ended while its owner was in the user's code
+        self._end: State | None = None  # CLOSED or FORKED, once nothing changes any more
+        self._undisposed: Link | None = None  # a link that ended while its owner was in the user's code
         self._wake = Flag()  # ends the sleep before a retry
         self._dialer = Dialer(options, emitter.emits_heartbeats)
         self._policy = RetryPolicy(options.profile)
         self._login = login
         self._calls = calls
         self._kept: Kept | None = None  # what the keeper knows of the link
-        self._new: Link | None = None  # upgraded, and logging in: the owner's only
-        self._first = True  # no link was made yet
+        self._new: Link | None = None  # upgraded and logging in; only the owner uses it
+        self._first = True  # no link has been made yet
         self._gave_up = False  # the last failure is final
-        self._outage: tuple[ConnectionFailed, int] | None = None  # since when there is no link; the owner's
-        self._unread: deque[Received] = deque()  # of a link that ended before it was read; the owner's
+        self._outage: tuple[ConnectionFailed, int] | None = None  # why there is no link, and since when; owner only
+        self._unread: deque[Received] = deque()  # of a link that ended before it was read; owner only
         self._cause = ""  # of the last failure, for the next attempt's event
         self._dialled_ns = 0  # when the last dial began
 
     @property
     def state(self) -> State:
-        """Where the client stands."""
+        """The client's current state."""
         return self._end or self._state
 
     # -- the owner's side ---------------------------------------------------------------------------------------------
 
     def open(self, until: float | None) -> None:
-        """Make the first link, by the retry policy. Raises ConnectionFailed after max_attempts and for what another try
-        does not mend, Expired at `until` (time.monotonic()), Stopped when closed."""
+        """Make the first link, by the retry policy. Raises ConnectionFailed after max_attempts and for a refusal that
+        another attempt cannot fix, Expired at `until` (time.monotonic()), Stopped when closed."""
         self.until = until
         self._establish(None, None)
         self._first = False
 
     def live_link(self, *, revive: bool = True) -> Link | None:
-        """The link to read from. One that is lost, and has nothing more to give, is made anew on the way, or left to
-        another thread (see `lost`). Raises Stopped, and ConnectionFailed if that is final."""
+        """The link to read from. A link that is lost and fully read is made anew first, or left to another thread (see
+        `lost`). Raises Stopped, or ConnectionFailed if that is final."""
         link = self.link
         if link is None:
             over = self.closing.is_set() or self.state in (State.CLOSED, State.FORKED)
@@ -111,10 +111,10 @@ class Connection:
             if not revive and not self.closing.is_set():
                 return None
             self._lost(link, link.loss)
-        return self.link  # a new link has deadlines of its own
+        return self.link  # a new link has its own deadlines
 
     def _again(self) -> Link:
-        """There is no link: the client is closed, or forked, or a signal's handler ended the wait for the next one."""
+        """There is no link: the client is closed or forked, or a signal's handler ended the wait for the next link."""
         if self.state is State.FORKED:
             raise Forked("this client was started in the parent process; call start() in this one")
         if self.closing.is_set() or self.state is State.CLOSED or self._outage is None:
@@ -122,7 +122,7 @@ class Connection:
         return self._establish(*self._outage)
 
     def revive(self) -> None:
-        """The owner, for a client that no thread iterates: if its link is over, make another one. Raises as above."""
+        """The owner, for a client that no thread iterates: if its link has ended, make another one. Raises as above."""
         link = self.link
         if link is not None and link.loss is not None:
             self.connection_events.seen(link)
@@ -132,23 +132,23 @@ class Connection:
 
     @property
     def lost(self) -> bool:
-        """True if there is no link to read from, and nothing of it is left to be read."""
+        """True if there is no link, or it is lost and fully read."""
         link = self.link
         return link is None or (link.loss is not None and not link.inbox)
 
     def await_link(self, seconds: float) -> bool:
-        """Any thread: until there is a link, or the client is closed; False after `seconds`."""
+        """Any thread: wait until there is a link or the client is closed; False after `seconds`."""
         return self.changed.wait_for(self._up_or_over, seconds)
 
     def drain(self, link: Link, until: float) -> None:
-        """Read until the server answered the close frame; what still comes is discarded."""
+        """Read until the server answers the close frame; messages that still arrive are discarded."""
         while link.loss is None and time.monotonic() < until:
             link.next_run(until, direct=False)
             self.connection_events.seen(link)
             link.inbox.clear()
 
     def _lost(self, link: Link, loss: Loss) -> None:
-        """The link is over: emit its end, and make another one or stop."""
+        """The link has ended: emit that, and make another one or stop."""
         lost_ns = time.monotonic_ns()
         on_purpose = self.closing.is_set()
         self.connection_events.ended(link, Loss(self.reason, loss.detail, fault=False) if on_purpose else loss)
@@ -159,7 +159,7 @@ class Connection:
         self.downtime.begins()
         error = lost(loss)
         self.last_failure = error if loss.fault else None
-        retrying = self.options.reconnect or not loss.fault  # redial() asked for it
+        retrying = self.options.reconnect or not loss.fault  # or redial() dropped it
         stable = not loss.fault or lost_ns - link.opened_ns >= self.options.profile.stable_after * 1e9
         final = retrying and not stable and self._policy.unstable()
         over = retrying and not stable and self._policy.alarmed and self.options.profile.give_up
@@ -175,12 +175,12 @@ class Connection:
             self.connection_events.failed(self._policy.retries, link.uri, loss.reason, 0, final=True)
         if loss.fault:
             self._establish(error, lost_ns)
-        else:  # redial() asked for it: no wait, and a try also for a client that does not reconnect by itself
+        else:  # redial(): dial without a wait, even if reconnect=False
             self._wake.clear()
             self._establish(None, lost_ns, loss.reason)
 
     def _establish(self, outage: ConnectionFailed | None, since_ns: int | None, cause: str = "") -> Link:
-        """Dial by the policy until there is a link; after an outage a wait comes first."""
+        """Dial by the policy until there is a link; after an outage it waits first."""
         began = since_ns
 
         def dial(waited: float) -> Link:
@@ -207,7 +207,7 @@ class Connection:
         return link
 
     def _gives_up(self, error: ConnectionFailed) -> bool:
-        """Whether no further try follows this failure."""
+        """True if no further attempt follows this failure."""
         first, policy = self._first, self._policy
         final = policy.refused(error, time.monotonic(), first=first, anew=self.options.asks_anew)
         if first and self.patient:
@@ -215,8 +215,8 @@ class Connection:
         return final or not self.options.reconnect or (policy.alarmed and (first or self.options.profile.give_up))
 
     def _attempt(self, waited: float, began: int | None) -> Link:
-        """One try, with its events. `began` is when the outage began, None for a first try. Whatever is raised costs
-        this try only, and becomes a ConnectionFailed; Stopped stays what it is."""
+        """One attempt, with its events. `began` is when the outage began, None for a first attempt. Anything raised
+        costs this attempt only and becomes a ConnectionFailed; Stopped passes through."""
         policy, retry = self._policy, began is not None
         self._set(State.CONNECTING)
         policy.tries += 1
@@ -226,7 +226,7 @@ class Connection:
         except ConnectionFailed as error:
             fault = error
         uri = target.uri if target is not None else ""
-        if retry:  # also one whose URL cannot be had: it counts, and the next wait is longer
+        if retry:  # also if its URL is unavailable: it counts, and the next wait is longer
             policy.retries += 1
             self.connection_events.attempt(policy.retries, uri, waited, self._cause)
         try:
@@ -241,13 +241,13 @@ class Connection:
             self._failed(failed, retry, began, uri)
             raise
         except Exception as error:
-            fault = ConnectionFailed(f"the try failed: {type(error).__name__}: {error}", cause="error")
-            self.faults.log("a try to connect failed", error)
+            fault = ConnectionFailed(f"the attempt failed: {type(error).__name__}: {error}", cause="error")
+            self.faults.log("an attempt to connect failed", error)
             self._failed(fault, retry, began, uri)
             raise fault from error
 
     def _dial(self, target: Target, retry: bool) -> Link:
-        """An upgraded link. Raises ConnectionFailed, AuthRejected."""
+        """Return an upgraded link. Raises ConnectionFailed, AuthRejected."""
         self.connection_events.started(target.uri, reconnect=retry)
         self._login.before_dial()
         self._dialled_ns = time.monotonic_ns()
@@ -264,7 +264,7 @@ class Connection:
         self._new = link
 
     def _log_in(self, link: Link, retry: bool) -> None:
-        """Until the login succeeds only the owner may use the link; a login that fails ends it."""
+        """Until the login succeeds only the owner may use the link; a failed login closes it."""
         try:
             lasted = link.opened_ns - self._dialled_ns
             self.connection_events.completed(link.announce, lasted, reconnect=retry)
@@ -285,14 +285,14 @@ class Connection:
             raise
 
     def _drop(self, link: Link) -> None:
-        """Nothing more comes of this link; whatever is raised as it is given back."""
+        """This link is finished: release it, even if a step raises."""
         link.session.loss = link.loss or Loss(self.reason, "", fault=False)
         kept, self._kept = self._kept, None
         for give_back in (partial(KEEPER.forget, kept), link.dispose) if kept is not None else (link.dispose,):
             try:
                 give_back()
             except Exception as error:
-                self.faults.log("a connection is dropped, which raised", error)
+                self.faults.log("dropping a connection raised", error)
         self.link = None
         if self._new is link:
             self._new = None
@@ -313,15 +313,15 @@ class Connection:
             self.connection_events.success(self._policy.retries, target.uri, time.monotonic_ns() - began)
         self.faults.restored()
         self._policy.linked()
-        self._wake.clear()  # a redial() in the midst of this dial asked for what is here now
-        if self.closing.is_set():  # the closing thread saw no link yet
+        self._wake.clear()  # a redial() during this dial is satisfied by this link
+        if self.closing.is_set():  # the closing thread saw no link
             link.send_close(NORMAL)
         else:
             self._calls.linked(not self._first)
         return link
 
     def _failed(self, error: ConnectionFailed, retry: bool, began: int | None, uri: str) -> None:
-        """A dial failed: one error event, and reconnect.failed for a retry or at the alarm."""
+        """A dial failed: one error event, and reconnect.failed for a retry or with the alarm."""
         if error.cause == "cancelled" or self.closing.is_set() or self.bounded(1.0) <= 0:
             return
         self._cause = error.cause
@@ -340,10 +340,10 @@ class Connection:
         self._state = state
         self.changed.announce()
 
-    # -- any thread's side --------------------------------------------------------------------------------------------
+    # -- any thread ----------------------------------------------------------------------------------------------------
 
     def up(self, wait: float) -> Link:
-        """The link to send on; waits up to `wait` seconds for one. Raises NotConnected."""
+        """The link to send on; waits for one up to `wait` seconds. Raises NotConnected."""
         link = self.link
         if link is None and self._calls.is_owner():
             link = self._new  # the owner is logging in
@@ -352,7 +352,7 @@ class Connection:
         self.changed.wait_for(self._up_or_over, wait)
         link = self.link
         if link is None or link.loss is not None:
-            raise NotConnected(f"the client is {self.state.value}; nothing was sent (wait= waits for the link)")
+            raise NotConnected(f"the client is {self.state.value}; nothing was sent; pass wait= to wait for a link")
         return link
 
     def _up_or_over(self) -> bool:
@@ -360,17 +360,17 @@ class Connection:
         return (link is not None and link.loss is None) or self._end is not None
 
     def bounded(self, seconds: float) -> float:
-        """So many seconds, or those that are left for the first link."""
+        """`seconds`, or what is left of the time for the first link."""
         return seconds if self.until is None else min(seconds, max(0.0, self.until - time.monotonic()))
 
     def ask_close(self, reason: str) -> Link | None:
-        """Stop dialling and retrying; the link, if there is one, is left to be closed."""
+        """Stop dialling and retrying. Returns the link that is left to close, if there is one."""
         self.reason = reason
         self.closing.set()
         self._wake.set()
         self._dialer.cancel()
         if (link := self._new) is not None:
-            link.shutdown()  # a login waits for nothing any more
+            link.shutdown()  # wakes a login that waits
         return self.link
 
     def redial(self) -> None:
@@ -381,13 +381,13 @@ class Connection:
             link.lose(Loss("local", "reconnect()", fault=False))
 
     def force_end(self, link: Link) -> None:
-        """Shut the socket under the thread that reads or writes, and emit the end if that was not done."""
+        """Shut the socket under the thread that reads or writes, and emit the end unless that was done."""
         link.shutdown()
         self.connection_events.ended(link, Loss(self.reason, "", fault=False))
 
     def over(self, *, dispose: bool) -> None:
-        """Nothing more comes of this connection. Only the owner may close the descriptor: no thread reads then."""
-        self._undisposed = link = self.link or self._new or self._undisposed  # first: this may end in the midst
+        """The connection has ended. Only the owner may close the descriptor, because no thread reads then."""
+        self._undisposed = link = self.link or self._new or self._undisposed  # first: an interrupt may follow
         self.link = None
         self._end = self._end or State.CLOSED
         self.changed.announce()

@@ -1,7 +1,7 @@
 """Emits connection.* and heartbeat.*: retries, what a link saw, and its end.
 
 Called by the owner; `seen` and `ended` also by the clock, for an owner that is away, and by a closing thread. One
-thread at a time emits what a link saw, in order; another one that comes meanwhile leaves it to that one.
+thread at a time emits what a link saw, in order; a second thread leaves it to the first.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .faults import Faults
 
 
 class Ending(Protocol):
-    """What the end of a connection says of it. `end` is True for the one caller that is to emit it."""
+    """The facts of a connection for its end event. `end` returns True to the one caller that is to emit it."""
 
     @property
     def uri(self) -> str: ...
@@ -46,7 +46,7 @@ class ConnectionEvents:
         self._turn = Turn()  # of the thread that emits what a link saw
 
     def after_fork(self) -> None:
-        """In a child: another thread of the parent may have held the turn."""
+        """In a forked child: another thread of the parent may have held the turn."""
         self._turn = Turn()
 
     def started(self, uri: str, *, reconnect: bool) -> None:
@@ -54,8 +54,8 @@ class ConnectionEvents:
         self._emit(events.CONNECTION_STARTED, {"system_time": time.time_ns()}, uri=uri, reconnect=reconnect)
 
     def completed(self, announce: Callable[[], str], duration: int, *, reconnect: bool) -> None:
-        """connection.completed; `duration` in nanoseconds. `announce` notes that it is emitted, and gives the URI: as
-        the last step before, so that no signal's handler comes between a note and what it is about."""
+        """connection.completed; `duration` in nanoseconds. `announce` notes that it is emitted, and returns the URI: as
+        the last step before, so that no signal's handler runs between the note and the event."""
         self._emit(events.CONNECTION_COMPLETED, {"duration": duration}, uri=announce(), reconnect=reconnect)
 
     def success(self, attempt: int, uri: str, duration: int) -> None:
@@ -82,8 +82,8 @@ class ConnectionEvents:
         )
 
     def seen(self, link: Link) -> None:
-        """What the link saw since it was asked last, in order; nothing once its end is emitted. Returns at once if
-        another thread, or what this signal's handler interrupts, is about it: that goes on with ours."""
+        """Emit what the link saw since the last call, in order; nothing once its end is emitted. Returns at once if
+        another thread, or the code that this signal's handler interrupts, is emitting: that one emits ours too."""
         turn, me = self._turn, object()
         while link.session.notices and not link.ended:
             try:
@@ -99,7 +99,7 @@ class ConnectionEvents:
             self._emit(events.HEARTBEAT_RECEIVED, {"rtt": number})
         elif word == "full":
             error = BufferFull(
-                f"{number} bytes wait for a handler, at max_buffered_bytes={self._limit}; reading pauses"
+                f"{number} bytes wait for a handler, at max_buffered_bytes={self._limit}; reading is paused"
             )
             self._faults.handled(self._faults.occurred(error, "handler", "error"), "paused")
         else:
@@ -107,8 +107,8 @@ class ConnectionEvents:
             self._emit(event, {"system_time": time.time_ns()})
 
     def ended(self, link: Ending, loss: Loss) -> bool:
-        """connection.disconnected, once per link whose completion was emitted, by whichever thread comes first: True
-        for that one. What a signal's handler raises before that leaves it to the next one."""
+        """connection.disconnected, once per link whose completion was emitted, by the first thread: returns True to
+        that one. If a signal's handler raises before that, the next thread emits it."""
         me, begun = object(), False
         try:
             if link.end(me):

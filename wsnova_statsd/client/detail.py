@@ -1,7 +1,7 @@
-"""Detail on demand: for a while every event of some clients leaves, then again what their profile lets out.
+"""Detail on demand: for a while some clients emit every event, then again only those of their profile.
 
-Only that changes. A switch gives each emitter other slots and renews the bus's version, which every hot path compares
-already: a message costs nothing more. Threads: all functions from any thread; the end comes on wsnova-clock. A forked
+Nothing else changes. A switch replaces each emitter's slots and renews the bus's version, which every hot path compares
+anyway: a message costs nothing more. Threads: all functions from any thread; the end comes on wsnova-clock. A forked
 child begins without detail, as its clients do.
 """
 
@@ -21,31 +21,31 @@ from ..events import DETAIL_ENDED, DETAIL_STARTED
 from ..telemetry import Bus
 from .emitter import Emitter
 
-LONGEST: Final = 86_400.0  # seconds; who wants more has another profile in mind
+LONGEST: Final = 86_400.0  # seconds; for longer, use another profile
 
 
 class Detail:
-    """One while of detail. `cancel`, or leaving it as a context manager, ends it before its time."""
+    """One period of detail. `cancel`, or leaving it as a context manager, ends it early."""
 
     def __init__(self, owner: Details, seconds: float, client_id: str | None, bus: Bus) -> None:
         self.seconds: float = seconds
-        self.client_id: str | None = client_id  # None: of every client
+        self.client_id: str | None = client_id  # None: every client
         self.bus: Bus = bus
-        self.job: Job | None = None  # its end
+        self.job: Job | None = None  # ends it
         self._owner = owner
         self._began_ns = time.monotonic_ns()
 
     def covers(self, emitter: Emitter) -> bool:
-        """Whether it is about this client."""
+        """True if it covers this client."""
         return emitter.bus is self.bus and self.client_id in (None, emitter.client_id)
 
     @property
     def running(self) -> bool:
-        """Whether it is not over."""
+        """True until it is over."""
         return self._owner.running(self)
 
     def cancel(self) -> None:
-        """End it now. Over already: nothing happens."""
+        """End it now, unless it is over already."""
         self._owner.end(self)
 
     def __enter__(self) -> Detail:
@@ -57,7 +57,8 @@ class Detail:
         self.cancel()
 
     def emit(self, event: str) -> None:
-        """telemetry.detail.started with the seconds asked for, .ended with how long it lasted (ns) too."""
+        """telemetry.detail.started with the requested seconds; telemetry.detail.ended also with how long it lasted
+        (ns)."""
         measurements: dict[str, float] = {"system_time": time.time_ns(), "seconds": self.seconds}
         if event == DETAIL_ENDED:
             measurements["duration"] = time.monotonic_ns() - self._began_ns
@@ -65,8 +66,8 @@ class Detail:
 
 
 class Details:
-    """The emitters of this process, and the whiles of detail that are not over. They may overlap: a client is in detail
-    as long as any of them covers it."""
+    """The emitters of this process, and the periods of detail that are not over. They may overlap: a client is in
+    detail as long as any of them covers it."""
 
     def __init__(self, call_later: Callable[[float, Callable[[], object]], Job] = CLOCK.call_later) -> None:
         self._call_later = call_later
@@ -74,32 +75,30 @@ class Details:
         process.on_fork(self)
 
     def after_fork(self) -> None:
-        """In a child: the clients and their detail are the parent's."""
-        self._lock = threading.RLock()  # guards the fields below; again for a signal's handler
+        """In a forked child: the clients and their detail are the parent's."""
+        self._lock = threading.RLock()  # guards the fields below; re-entrant for a signal's handler
         self._emitters: weakref.WeakSet[Emitter] = weakref.WeakSet()
         self._running: list[Detail] = []
 
     def _own_lock(self) -> threading.RLock:
-        if not process.ALIVE[0]:  # a child forked without hooks: the lock may be held by a thread that is not here
+        if not process.ALIVE[0]:  # a child forked without hooks: a thread of the parent may hold the lock
             process.in_child()
         return self._lock
 
     def join(self, emitter: Emitter) -> None:
-        """A client begins, in detail perhaps."""
+        """A client begins, perhaps in detail."""
         with self._own_lock():
             self._emitters.add(emitter)
             self._switch_locked(emitter)
 
     def begin(self, seconds: float, client_id: str | None, bus: Bus) -> Detail:
         """See `detailed`."""
-        checks.number("seconds", seconds, above=0, most=LONGEST, hint="the longest is a day")
+        checks.number("seconds", seconds, above=0, most=LONGEST, hint="the limit is one day")
         with self._own_lock():
             live = sorted({one.client_id for one in list(self._emitters) if one.live and one.bus is bus})
         if client_id is not None and client_id not in live:
             known = ", ".join(live) or "none; start the client first"
-            raise ConfigurationError(
-                f"client_id is {client_id!r}; clients that were started and are not closed: {known}"
-            )
+            raise ConfigurationError(f"client_id is {client_id!r}; started clients that are not closed: {known}")
         detail = Detail(self, seconds, client_id, bus)
         detail.emit(DETAIL_STARTED)
         with self._lock:
@@ -109,7 +108,7 @@ class Details:
         return detail
 
     def end(self, detail: Detail) -> None:
-        """Take it back, once."""
+        """End it, once."""
         with self._own_lock():
             if detail not in self._running:
                 return
@@ -120,7 +119,7 @@ class Details:
         detail.emit(DETAIL_ENDED)
 
     def running(self, detail: Detail) -> bool:
-        """Whether it is not over."""
+        """True until it is over."""
         with self._own_lock():
             return detail in self._running
 
@@ -138,9 +137,9 @@ DETAILS: Final = Details()
 
 
 def detailed(seconds: float, client_id: str | None, bus: Bus) -> Detail:
-    """Let every event out of all clients on this bus, also of those that begin meanwhile, or of the one with this id.
+    """Emit every event of all clients on this bus, including later ones, or of the client with this id.
 
-    The begin is emitted before the first such event, the end after `seconds` or `cancel`. Raises
-    ConfigurationError for seconds that are none, and for an id that no live client has.
+    The begin is emitted before the first such event, the end after `seconds` or `cancel`. Raises ConfigurationError for
+    invalid seconds, and for an id that no live client has.
     """
     return DETAILS.begin(seconds, client_id, bus)

@@ -1,6 +1,6 @@
-"""From a client's options to a link: one attempt, by whatever way leads to the server.
+"""From a client's options to a link: one attempt, whichever way leads to the server.
 
-Threads: `target`, `link` and `finish` in the owner's thread, `cancel` from any; no lock.
+Threads: `target`, `link` and `finish` run in the owner's thread, `cancel` in any; no lock.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from ..link.link import Link
 from ..link.transport import Transport
 from .options import Options
 
-_MOST_REDIRECTS: Final = 5  # in one attempt; the next is told like any refusal
+_MOST_REDIRECTS: Final = 5  # in one attempt; the next one is reported like any refusal
 
 
 class Dialer:
-    """Makes links. A cancelled dialer makes none any more."""
+    """Makes links. A cancelled dialer makes no more links."""
 
     def __init__(self, options: Options, emits_heartbeats: Callable[[], bool]) -> None:
         self._options = options
@@ -32,15 +32,15 @@ class Dialer:
         self._cancelled = False
 
     def target(self) -> Target:
-        """Where this attempt goes. Raises ConnectionFailed: what a callable raises is a fault of the attempt."""
+        """The target of this attempt. Raises ConnectionFailed, also if the user's url function raises."""
         try:
             return self._options.target()
         except Exception as error:
             raise ConnectionFailed(f"url: {type(error).__name__}: {error}", cause="url") from error
 
     def link(self, target: Target, timeout: float, made: Callable[[Link], object]) -> Link:
-        """A link to the target, within `timeout` seconds; `made` is called with it as soon as it is there. Raises
-        ConnectionFailed, whatever the platform raises."""
+        """A link to the target, within `timeout` seconds; `made` is called with it at once. Raises ConnectionFailed,
+        whatever the platform raises."""
         try:
             headers = self._options.header_pairs(target)
         except Exception as error:
@@ -48,7 +48,7 @@ class Dialer:
         try:
             self._dial = dial = Dial(timeout, self._options.sockets)
             dial.kept = False
-            if self._cancelled:  # before the dial was there to be cancelled
+            if self._cancelled:  # before there was a dial to cancel
                 dial.cancel()
             link = self._through(dial, target, headers)
             made(link)
@@ -56,13 +56,13 @@ class Dialer:
             return link
         except ConnectionFailed:
             raise
-        except Exception as error:  # no descriptor, no thread, a socket of another library without one of our methods
+        except Exception as error:  # no descriptor, no thread, or a foreign socket without one of our methods
             raise ConnectionFailed(f"the dial failed: {type(error).__name__}: {error}", cause="error") from error
         finally:
             self.finish()
 
     def finish(self) -> None:
-        """Its thread, at the end of an attempt, and again if that was interrupted: give back what came to nothing."""
+        """The owner, at the end of an attempt, and again if that was interrupted: release an unfinished dial."""
         dial = self._dial
         if dial is not None:
             dial.close()

@@ -1,7 +1,7 @@
-"""How long a client has had no link, emitted as telemetry.connection.down, piece by piece, while it has none.
+"""How long a client has had no link, emitted as telemetry.connection.down, piece by piece, during an outage.
 
-`begins` and `ends` come from whichever thread emits that a client started, connected, lost its link or is closed;
-`emit` from those and before a flush. No lock: one thread at a time emits, and goes on with what others leave to it.
+`begins` and `ends` are called by the thread that emits that a client started, connected, lost its link or is closed;
+`emit` by those and before a flush. No lock: one thread at a time emits, and also emits what others leave to it.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from ..link.flag import Turn
 
 
 class Downtime:
-    """The time without a link of one client that was started. `emit_down` takes nanoseconds, `clock` gives them."""
+    """The time without a link of one started client. `emit_down` takes nanoseconds, `clock` returns them."""
 
     __slots__ = ("_at", "_clock", "_emit_down", "_emitted", "_turn")
 
     def __init__(self, emit_down: Callable[[int], object], clock: Callable[[], int] = time.monotonic_ns) -> None:
         self._emit_down = emit_down
         self._clock = clock
-        self._at: tuple[int, int | None] = 0, None  # ns of the past, and since when there is no link again
-        self._emitted = 0  # ns; of the thread that has the turn
+        self._at: tuple[int, int | None] = 0, None  # ns of past outages, and since when the current one lasts
+        self._emitted = 0  # ns; only for the thread that has the turn
         self._turn = Turn()
 
     @property
     def runs(self) -> bool:
-        """Whether there is no link."""
+        """True while there is no link."""
         return self._at[1] is not None
 
     @property
@@ -41,15 +41,15 @@ class Downtime:
             self._at = past, self._clock()
 
     def ends(self) -> None:
-        """There is one, or the client is closed."""
+        """There is a link, or the client is closed."""
         past, since = self._at
         if since is not None:
             self._at = past + self._clock() - since, None
             self.emit()
 
     def emit(self) -> None:
-        """Emit what was not emitted yet. Returns at once if another thread, or what this signal's handler interrupts,
-        is about it: that one emits the rest of an outage that has ended."""
+        """Emit what was not emitted yet. Returns at once if another thread, or the code that this signal's handler
+        interrupts, is emitting: that one also emits the rest of an outage that has ended."""
         again = True
         while again:
             me = object()

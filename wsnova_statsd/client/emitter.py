@@ -1,7 +1,7 @@
-"""Emits a client's events on the bus, as its profile lets them out, with client_id and the metadata filter.
+"""Emits a client's events on the bus, as its profile allows, with client_id and the metadata filter.
 
-Which event leaves is decided here once; a hot path keeps an event's slot, asks `if slot.handlers:`, and asks for the
-slot anew when the bus's version has changed. Called in whatever thread emits; holds no lock.
+Which events are emitted is decided here once. A hot path keeps an event's slot, checks `if slot.handlers:`, and gets
+the slot again when the bus's version has changed. Called in any thread; holds no lock.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _NO_TAGS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class _Tagged(EventSlot):
-    """A slot whose metadata have the client's own tags as well: bound once for what is emitted over and over."""
+    """A slot that adds the client's own tags to the metadata; bound once for repeated events."""
 
     __slots__ = ("_own", "_slot")
 
@@ -57,7 +57,8 @@ class _Tagged(EventSlot):
 
 
 class _Filtered(EventSlot):
-    """A slot whose metadata passes the profile's own filter first. A filter that raises costs the metadata only."""
+    """A slot that first passes the metadata through the profile's filter function. If that raises, only the metadata is
+    lost."""
 
     __slots__ = ("_filter", "_log_limit", "_slot")
 
@@ -83,7 +84,7 @@ class _Filtered(EventSlot):
                 log_fault(
                     _log,
                     error,
-                    "the metadata_filter raised at %s; the event goes out without metadata, further faults of it are "
+                    "the metadata_filter raised at %s; the event is emitted without metadata, further faults of it are "
                     "not logged for %d s",
                     self._slot.event,
                     LOG_EVERY,
@@ -105,8 +106,8 @@ class Emitter:
         self.live: bool = True  # the client is not closed
         self.silent: EventSlot = EventSlot(bus, "")  # never attached to
         self._muted = False
-        self._lets = profile  # what leaves is this one's
-        self._slots: dict[str, EventSlot] = {}  # of the events that came up; most clients know few
+        self._lets = profile  # decides which events are emitted
+        self._slots: dict[str, EventSlot] = {}  # created on demand; most clients need few
 
     def _open(self, event: str) -> EventSlot:
         if self._muted or self._lets.level_of(CATALOGUE[event]) == "none":
@@ -115,7 +116,7 @@ class Emitter:
         return _Filtered(slot, self._profile) if callable(self._profile.metadata_filter) else slot
 
     def unlisted(self, event: str) -> EventSlot:
-        """The slot of an event that no profile leaves out, and that is in no catalogue."""
+        """The slot of an event that every profile emits, and that is not in the catalogue."""
         slot = self._bus.slot(event)
         return _Tagged(slot, self._own) if self._own else slot
 
@@ -125,17 +126,17 @@ class Emitter:
         return self._bus
 
     def slot(self, event: str) -> EventSlot:
-        """The event's slot, or one without handlers if the profile leaves the event out."""
-        slots = self._slots  # once: what is opened before a switch is kept by the old ones
+        """The event's slot, or a slot without handlers if the profile leaves the event out."""
+        slots = self._slots  # read once: a slot opened before a switch goes into the old dict
         slot = slots.get(event)
         if slot is None:
             slot = slots[event] = self._open(event)
         return slot
 
     def __call__(self, event: str, measurements: Mapping[str, Any], **metadata: Any) -> bool:
-        """Emit an event that is not per message. False if the profile keeps it in."""
+        """Emit an event that is not per message. Returns False if the profile leaves it out."""
         if event in _LINKED:
-            self.up = _LINKED[event]  # first: see `tell_state`
+            self.up = _LINKED[event]  # first: see `emit_state`
         slot = self.slot(event)
         if not self._lets.emits(CATALOGUE[event], metadata):
             return False
@@ -150,40 +151,40 @@ class Emitter:
         return True
 
     def emits_heartbeats(self) -> bool:
-        """Whether heartbeats leave."""
+        """True if heartbeat events are emitted."""
         return self._lets.heartbeat_events
 
     def in_detail(self, on: bool) -> None:
-        """Let every event out, or those of the profile. One caller at a time, who then renews the bus's version: the
-        slots that are kept elsewhere hold on to what was let out before."""
+        """Emit every event, or only those of the profile. One caller at a time, which then renews the bus's version:
+        until then, slots that are kept elsewhere follow the previous setting."""
         if on != (self._lets is not self._profile):
             self._lets = self._profile.replace(**_EVERYTHING) if on else self._profile
-            self._slots = {}  # last: a thread in the midst of `slot` fills the old one
+            self._slots = {}  # last: a thread inside `slot` fills the old dict
 
     def down(self, duration: int) -> None:
-        """There was no link for so many nanoseconds. In every profile."""
+        """Emit that there was no link for `duration` nanoseconds. In every profile."""
         if not self._muted:
             self._bus.execute(CONNECTION_DOWN, {"duration": duration}, self.whose)
 
     def closed(self) -> None:
-        """The client is closed, and not one of the live ones any more."""
+        """Emit that the client is closed, and no longer live."""
         self.live = False
         self._bus.execute(CLIENT_CLOSED, {"system_time": time.time_ns()}, self.whose)
 
-    def tell_state(self) -> None:
-        """Emit whether there is a link, at the start and to whoever asks. Any thread: what changes meanwhile, and an
-        end, are emitted once more, so that they stand last."""
+    def emit_state(self) -> None:
+        """Emit whether there is a link, at the start and on request. Any thread: if the state changes meanwhile, or the
+        client is closed, that is emitted once more, so that it comes last."""
         names = () if self.slot(CONNECTION_COMPLETED) is self.silent else ("up",)
-        # Bound, although it is rare: so who counts learns of a client's tags before there is anything else to count.
+        # Bound, although it is rare: its handlers learn a client's tags before there is anything else to count.
         record = self.unlisted(CLIENT_STATE).recorder(names, self.whose)
-        told = None
-        while record is not None and self.live and not self._muted and told != (told := self.up):
-            record(*(told for _ in names))
-        if told is not None and not self.live:
+        emitted = None
+        while record is not None and self.live and not self._muted and emitted != (emitted := self.up):
+            record(*(emitted for _ in names))
+        if emitted is not None and not self.live:
             self.closed()
 
     def mute(self) -> None:
-        """In a forked child: nothing is emitted any more."""
+        """In a forked child: emit nothing more."""
         self._muted = True
         self._slots = {}
 
@@ -191,9 +192,9 @@ class Emitter:
 def opened(
     bus: Bus, whose: Metadata, uri: str | None, *, profile: Profile | None = None, emits: Metadata | None = None
 ) -> None:
-    """There is such a client; `uri` is None where it is not always the same; it has started with this profile, or has
-    not. `emits`: the events that it can emit, each with the values of its keys that are not all of them; None for every
-    event."""
+    """Emit that this client exists. `uri` is None if it is not always the same; `profile` is the one it started with,
+    None if it has not started. `emits`: the events that it can emit, each with the values of those keys that it limits;
+    None for every event."""
     metadata = {**whose, "started": profile is not None} | ({} if uri is None else {"uri": uri})
     if profile is not None:
         metadata[BY_TYPE] = profile.level_of(CATALOGUE[MESSAGE_RECEIVED]) != "none"

@@ -1,6 +1,6 @@
-"""Errors as events: each fault is emitted once, and as handled at most once when service goes on.
+"""Errors as events: each fault is emitted once, and emitted as handled at most once, when service continues.
 
-Any thread of a client; the ids are drawn from one counter per process.
+Any thread of a client; the ids come from one counter per process.
 """
 
 from __future__ import annotations
@@ -22,29 +22,29 @@ from ..redaction import describe_error, log_fault, one_line
 from .emitter import Emitter
 
 _log = logging.getLogger(__name__)
-_OPEN: Final = 1000  # faults of one outage that are not handled yet
+_OPEN: Final = 1000  # unhandled faults that are kept in one outage
 _numbers = itertools.count(1)
 
 
 def lost(loss: Loss) -> ConnectionFailed:
-    """A lost link as an error, whose cause is the reason."""
+    """A lost link as an error; its cause is the reason of the loss."""
     return ConnectionFailed(f"the connection was lost: {loss.reason} {loss.detail}".rstrip(), cause=loss.reason)
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One fault that was emitted."""
+    """One occurrence of an error."""
 
     error_id: str
     error_type: str
     began_ns: int
     severity: str = "error"
-    emitted: bool = True  # the profile let it out
+    emitted: bool = True  # False if the profile left it out
 
 
 class Faults:
-    """The faults of one client. `on_error` is the user's and may raise what it likes. `end_is_raised`: a loop, or
-    receive(), raises what ends the client."""
+    """The faults of one client. `on_error` is the user's and may raise anything. `end_is_raised`: a loop, or receive(),
+    raises the error that ends the client."""
 
     def __init__(
         self,
@@ -56,21 +56,21 @@ class Faults:
         end_is_raised: bool = False,
     ) -> None:
         self._emit = emitter
-        self._client_id = one_line(client_id)  # for records
+        self._client_id = one_line(client_id)  # for log records
         self._redacts = redacts
         self._on_error = on_error
         self.end_is_raised = end_is_raised
-        self._outage: list[Fault] = []  # the owner's, as are the two below
-        self._linked = False  # there was a link
-        self._down_ns = 0  # since when there is none, if the log was told of that
+        self._outage: list[Fault] = []  # owner only, like the two below
+        self._linked = False  # there has been a link
+        self._down_ns = 0  # since when there is no link, if that was logged
         self._log_limit = LogLimit()
 
     def text(self, error: BaseException) -> str:
-        """An error as one line; redacted where the profile filters metadata."""
+        """An error as one line; redacted if the profile filters metadata."""
         return describe_error(error) if self._redacts else f"{type(error).__name__}: {wire.text(error)}"
 
     def occurred(self, error: Exception, error_type: str, severity: str, *, raised: bool = False) -> Fault:
-        """Emit error.occurred, and call on_error, unless it is `raised` to the caller, who hears of it so."""
+        """Emit error.occurred, and call on_error unless the error is `raised` to the caller."""
         error_id, began_ns = f"e{next(_numbers)}", time.monotonic_ns()
         emitted = self._emit(
             ERROR_OCCURRED,
@@ -93,11 +93,11 @@ class Faults:
                 self.log("on_error raised", raised)
 
     def raised(self, error: Exception, error_type: str, severity: str) -> None:
-        """Emit that an error occurred, and that it is handled: it is raised to the caller."""
+        """Emit that an error occurred, and that it is handled by being raised to the caller."""
         self.handled(self.occurred(error, error_type, severity, raised=True), "raised")
 
     def handled(self, fault: Fault, action: str) -> None:
-        """Emit error.handled: service goes on after this fault. Nothing for one that was not emitted."""
+        """Emit error.handled: service continues after this fault. Nothing if the fault was not emitted."""
         if not fault.emitted:
             return
         self._emit(
@@ -110,8 +110,8 @@ class Faults:
         )
 
     def failed(self, error: ConnectionFailed, *, final: bool, raised: bool = False, logs: bool = True) -> None:
-        """A try to connect failed: one error, handled when the link is back. `final`: that raises the alarm, or ends
-        the client."""
+        """An attempt to connect failed: emit one error, handled when the link is back. `final`: the failure raises the
+        alarm, or ends the client."""
         refused = isinstance(error, HandshakeRefused)
         kind = "handshake" if refused or error.cause == "handshake" else "connection"
         kind = "timeout" if error.cause == "timeout" else kind
@@ -120,21 +120,21 @@ class Faults:
         self.outage(self.occurred(error, kind, severity, raised=raised), error if logs else None)
 
     def lost(self, error: ConnectionFailed, *, retrying: bool, final: bool, raised: bool = False) -> None:
-        """A link was lost: one error, handled when it is back. That a server said goodbye to a client that does not
-        come back is a warning, and not logged."""
+        """A link was lost: emit one error, handled when the link is back. A normal close by the server, if the client
+        does not reconnect, is a warning and not logged."""
         kind = "protocol" if error.cause == "protocol_error" else "connection"
         polite = error.cause == f"close_{NORMAL}" and not retrying
         severity = "warning" if polite else "error" if retrying and not final else "critical"
         self.outage(self.occurred(error, kind, severity, raised=raised), None if polite else error)
 
     def outage(self, fault: Fault, lost: ConnectionFailed | None = None) -> None:
-        """A fault that is handled when the link is back. `lost`, a lost link or a failed try, is logged once a minute
-        and cause."""
+        """A fault that is handled when the link is back. `lost`, a lost link or a failed attempt, is logged once a
+        minute and cause."""
         self._outage.append(fault)
         del self._outage[:-_OPEN]
         if lost is not None and self._log_limit.due(("down", lost.cause)):
             self._down_ns = self._down_ns or self._outage[0].began_ns
-            text = "no connection" if self._linked else "not connected yet, trying again"
+            text = "no connection" if self._linked else "not connected yet, retrying"
             _log.warning("client %s: %s: %s", self._client_id, text, describe_error(lost))
 
     def restored(self) -> None:
@@ -147,25 +147,25 @@ class Faults:
             text = (
                 "connected again, %.3g s after the loss"
                 if self._linked
-                else "connected, %.3g s after the first try failed"
+                else "connected, %.3g s after the first attempt failed"
             )
             _log.info(f"client %s: {text}", self._client_id, (time.monotonic_ns() - since_ns) / 1e9)
         self._linked = True
 
     def ended(self, what: str, error: BaseException, error_type: str) -> None:
-        """The client is ended by what was raised: a record with its traceback, a critical error, and on_error."""
+        """An exception ends the client: log it with its traceback, emit a critical error, and call on_error."""
         log_fault(_log, error, "client %s: %s; the client ends", self._client_id, what)
         fault = error
-        if not isinstance(fault, Exception):  # SystemExit: on_error is promised an Exception
+        if not isinstance(fault, Exception):  # for example SystemExit: on_error always receives an Exception
             fault = WsnovaError(f"{what}: {describe_error(error)}; the client ends")
             fault.__cause__ = error
         try:
             self.occurred(fault, error_type, "critical")
-        except BaseException as raised:  # what ends the client is not raised again
+        except BaseException as raised:  # the end of the client is not raised again
             log_fault(_log, raised, "client %s: on_error raised", self._client_id)
 
     def log(self, what: str, error: BaseException) -> None:
-        """One record per kind of fault, line and minute, with its traceback; no secret of its text."""
+        """Log one record per kind of fault, line and minute, with its traceback and without secrets."""
         if self._log_limit.due(what, error):
             text = "client %s: %s; further ones like it are not logged for %d s"
             log_fault(_log, error, text, self._client_id, what, LOG_EVERY)

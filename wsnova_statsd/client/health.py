@@ -1,7 +1,7 @@
-"""What `client.health()` answers: where a client stands and what it has come to, in figures ready for JSON.
+"""What `client.health()` returns: a client's state and counts, in figures ready for JSON.
 
-Asked in any thread, also by code of a signal's handler; no lock. What is counted was counted already, by the link: a
-message costs nothing here.
+Called in any thread, also by code of a signal's handler; no lock. The link has already counted everything: a message
+costs nothing here.
 """
 
 from __future__ import annotations
@@ -16,44 +16,44 @@ from .state import Phase
 if TYPE_CHECKING:
     from .lifecycle import Lifecycle
 
-_TOO_FAR: Final = 1.0  # seconds behind the feed, from which the alert FallingBehind counts too
+_TOO_FAR: Final = 1.0  # seconds behind the feed, the default limit of the alert FallingBehind too
 
-# By the reason of a close that nobody asked for; `local` and the end of the process are no errors.
+# By the reason of a close that was not requested; `local` and the end of the process are not errors.
 _ENDS: Final = {
     "handler_exit": "a handler raised SystemExit or the like, which ended the client",
-    "error": "the client's thread met a fault, which was logged and ended it",
+    "error": "the client's thread failed; the error was logged and ended the client",
 }
 
 
 class Health(TypedDict):
-    """Times are in seconds since the epoch, None for what did not happen yet; counts are since the start."""
+    """Times are in seconds since the epoch, None for what has not happened yet; counts are since the start."""
 
     client_id: str
     status: Literal["ok", "degraded"]  # ok: there is a link, and the client is less than a second behind the feed
     state: str  # the value of the client's ws.State
     connected_since: float | None  # None while there is no link
-    disconnected_since: float | None  # since when a client that was started has no link
+    disconnected_since: float | None  # since when a started client has had no link
     error: str | None  # why there is no link, in one redacted line; None while there is one, and after close()
     last_message_at: float | None
-    received: int  # messages, those that still wait included
+    received: int  # messages, waiting ones included
     sent: int
     reconnects: int
-    waiting: int  # messages that arrived and are not handled yet
-    behind: float  # seconds that the client is behind the feed
+    waiting: int  # messages that have arrived and are not yet handled
+    behind: float  # seconds by which the client is behind the feed
 
 
 class Tally:
-    """What the links of one lifecycle have counted. The owner calls `follow` and raises `reconnects`."""
+    """The counts of all links of one lifecycle. The owner calls `follow` and increments `reconnects`."""
 
     __slots__ = ("_counted", "reconnects")
 
     def __init__(self) -> None:
         self.reconnects: int = 0
-        # Messages received and sent, and the time of the last (time.monotonic()), before this link; and the link.
+        # Messages received and sent before this link, the time of the last (time.monotonic()), and the link.
         self._counted: tuple[int, int, float, Link | None] = 0, 0, 0.0, None
 
     def follow(self, link: Link) -> None:
-        """This is the link from now on. One assignment: who reads meanwhile counts no message twice, or not at all."""
+        """Switch to this link. One assignment: a concurrent `read` counts every message exactly once."""
         received, sent, last = self.read()
         self._counted = received, sent, last, link
 
@@ -67,7 +67,7 @@ class Tally:
 
 
 def health(client_id: str, state: str, lifecycle: Lifecycle | None) -> Health:
-    """The figures of a client whose latest lifecycle is this one."""
+    """The figures of a client with this latest lifecycle."""
     figures = Health(
         client_id=client_id,
         status="degraded",

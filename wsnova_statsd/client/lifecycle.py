@@ -1,9 +1,9 @@
 """A client's lifecycle, from start to close: who owns the connection, and how it ends.
 
-One thread owns the connection at a time: in callback mode `wsnova-client-<id>` for as long as it lives, else the thread
-that iterates or receives, while it does; or one of that name that dials while no thread iterates. Only the owner reads;
-`close` from any thread stops it, waits for it, and past its deadline ends the link under it. Nothing here holds a lock:
-a signal's handler may close what it interrupts.
+One thread owns the connection at a time. In callback mode that is `wsnova-client-<id>` for as long as it lives;
+otherwise it is the thread that iterates or receives, while it does so, or a thread of that name that dials while no
+thread iterates. Only the owner reads. `close`, from any thread, stops the owner, waits for it, and ends the link under
+it once the deadline has passed. Nothing here holds a lock: a signal's handler may close what it interrupts.
 """
 
 from __future__ import annotations
@@ -42,16 +42,16 @@ from .subscriptions import Subscriptions
 
 _ALIVE: Final = process.ALIVE
 _get_ident = threading.get_ident
-_RUNNING: Final = Phase.RUNNING  # a look-up in an enum takes as long as a call
-_LONGEST_TURN: Final = 60_000_000_000  # ns without a look at what is due
-_LAST_RESORT: Final = 0.2  # of close()'s time, kept for ending a link whose peer or owner does not answer
+_RUNNING: Final = Phase.RUNNING  # an enum look-up costs as much as a call
+_LONGEST_TURN: Final = 60_000_000_000  # ns between two looks at what is due
+_LAST_RESORT: Final = 0.2  # share of close()'s time, kept to end a link whose peer or owner does not react
 _GOODBYE: Final = 1.0  # seconds for the close handshake of a client that a handler ends
 _REPORTED: Final = (Stopped, Forked, ConnectionFailed, SubscriptionRejected)  # ends that start() or wait() report
 
 
 class Lifecycle(Progress):
-    """The parts of a client that was started. `client` is what login() is given; only its own thread, or a loop that
-    iterates, holds it."""
+    """The parts of a started client. `client` is passed to login(); only the client's own thread, or a loop that
+    iterates, holds a reference to it."""
 
     def __init__(self, options: Options, bus: Bus, client: object) -> None:
         super().__init__()
@@ -75,26 +75,26 @@ class Lifecycle(Progress):
         events = MessageEvents(protocol, round(profile.slow_after * 1e9), emit, faults, types)
         self.receiver: Receiver = Receiver(options.on_message, events, replies, self.connection, answer)
         self.requests.answered = self.receiver.answered
-        self._refusal: WsnovaError | None = None  # of a subscription that start() was to make
+        self._refusal: WsnovaError | None = None  # of a subscription that start() asked for
         self._launch = Turn()
         self._thread: threading.Thread | None = None  # the owner's, of a client with on_message
-        self._emission: Job | None = None  # emits what the keeper saw, and has a link made if no thread iterates
-        self._closed = Turn()  # of the one that emits that the client is closed
-        self.next: dict[str, Lifecycle] = {}  # what the client was started with after this one's end
+        self._emission: Job | None = None  # emits what the keeper saw, and dials if no thread iterates
+        self._closed = Turn()  # held by the caller that emits the closing event
+        self.next: dict[str, Lifecycle] = {}  # the lifecycle of the next start, after this one ended
 
     @property
-    def launched(self) -> bool:  # it was begun, and so emits
+    def launched(self) -> bool:  # it has begun, and so emits
         return self._launch.holder() is not None
 
     @property
-    def state(self) -> State:  # CLOSED too if nothing comes of it any more but its last events
+    def state(self) -> State:  # also CLOSED if only its last events are still to come
         return self.connection.state if self.client() is not None else State.CLOSED
 
     # -- start --------------------------------------------------------------------------------------------------------
 
     def launch(self, client: object, *, patient: bool) -> None:
-        """Begin, once: start the client's own thread, if it has one, which holds the client. `patient`: another thread
-        makes the first link, and tries whatever the answer is. Raises ConnectionFailed if no thread is left."""
+        """Begin, once: start the client's own thread, if it has one, which then holds the client. `patient`: another
+        thread makes the first link, and retries whatever the answer. Raises ConnectionFailed if no thread can start."""
         me = object()
         try:
             if self._launch.take(me):
@@ -102,8 +102,8 @@ class Lifecycle(Progress):
                 opened(self._emit.bus, self._emit.whose, self._options.uri, profile=self._options.profile)
                 self.connection.downtime.begins()
                 DETAILS.join(self._emit)
-                self._emit.tell_state()
-                CLOCK.start()  # which a collected client needs, and must not start
+                self._emit.emit_state()
+                CLOCK.start()  # a collected client needs it, and must not start it
                 if self._options.on_message is not None:
                     name = process.thread_name("client", self._options.client_id)
                     self._thread = threading.Thread(target=self._run, args=(client,), name=name, daemon=True)
@@ -119,13 +119,13 @@ class Lifecycle(Progress):
             raise
 
     def await_first(self, timeout: float | None) -> None:
-        """Until the first link stands. Raises ConnectionFailed if it does not, within `timeout` seconds."""
+        """Wait for the first link. Raises ConnectionFailed if there is none within `timeout` seconds."""
         until = None if timeout is None else time.monotonic() + timeout
         if self._ownership.mine() and self.phase is Phase.STARTING:
-            raise ConfigurationError("start() was called by what the client itself calls while it connects")
+            raise ConfigurationError("start() was called in a function that makes the connection; call it elsewhere")
         callback, patient = self._options.on_message is not None, self.connection.patient
         if patient and not callback and self.phase is Phase.STARTING:
-            self._dial_apart()  # again, if no thread was left the last time
+            self._dial_apart()  # again, if no thread could be started last time
         try:
             opened = not callback and not patient and self._ownership.if_free(lambda: self._open(until))
         except Expired:
@@ -143,7 +143,7 @@ class Lifecycle(Progress):
             raise ConnectionFailed("the client was closed while it connected", cause="cancelled")
 
     def _open(self, until: float | None) -> None:
-        """The owner: make the first link, unless it was made. The lifecycle ends with whatever is raised."""
+        """The owner: make the first link, unless it is made already. Anything raised ends the lifecycle."""
         if self.phase is not Phase.STARTING:
             return
         try:
@@ -159,23 +159,23 @@ class Lifecycle(Progress):
         last = self.connection.last_failure
         if not self.connection.patient:
             self.close(1.0, "local")
-        why = f"; the last try failed: {last}" if last is not None else ""
+        why = f"; the last attempt failed: {last}" if last is not None else ""
         raise ConnectionFailed(f"no connection within timeout={timeout:g} s{why}", cause="timeout")
 
     def bounded(self, timeout: float) -> float:
-        """The timeout of a question, which within a login ends with the time for the first link."""
+        """The timeout of a request; during a login it ends with the time for the first link."""
         return self.connection.bounded(timeout) if self._ownership.mine() else timeout
 
     # -- the owner ----------------------------------------------------------------------------------------------------
 
     def _run(self, client: object) -> None:
-        """wsnova-client-<id>: the owner for a client with on_message, which lives as long as this thread."""
+        """wsnova-client-<id>: the owner of a client with on_message; the client lives as long as this thread."""
         hold = self._ownership.wish()
         try:
             self._ownership.take(hold)
             self._own()
         except BaseException as error:
-            self._faults.ended("its end met a fault", error, "connection")
+            self._faults.ended("closing it failed", error, "connection")
         finally:
             hold.pop(THREAD, None)
             self._ownership.freed()
@@ -190,7 +190,7 @@ class Lifecycle(Progress):
                 try:
                     link = self._next_turn()
                     for _ in self.receiver.messages(link) if link is not None else ():
-                        pass  # on_message has it already
+                        pass  # on_message has already had it
                 except Exception as error:
                     self._survive(error)
         except _REPORTED:
@@ -201,18 +201,18 @@ class Lifecycle(Progress):
             self._finish()
 
     def _survive(self, error: Exception) -> None:
-        """The owner: what was raised as it read is a fault of ours, or of the platform, and costs the link, not the
-        client: it is lost, and made again. Raised if it is another kind of end, or if the link was lost already."""
+        """The owner: an error while reading is a fault of ours, or of the platform, and costs the link, not the client:
+        the link is lost and made again. Raised if it is another kind of end, or if the link was already lost."""
         link = self.connection.link
         if isinstance(error, _REPORTED) or link is None or link.loss is not None:
             raise error
-        self._faults.log("reading failed; the connection is made again", error)
+        self._faults.log("reading failed; the client reconnects", error)
         link.lose(Loss("error", self._faults.text(error)))
 
     def _ended_by(self, error: BaseException) -> None:
-        """The owner: the client ends by what was raised, SystemExit of the user's code, or a fault of ours."""
+        """The owner: the client ends because of this error: SystemExit from the user's code, or a fault of ours."""
         expected = not isinstance(error, Exception)
-        what = f"a handler raised {type(error).__name__}" if expected else "its thread met a fault"
+        what = f"a handler raised {type(error).__name__}" if expected else "its thread failed"
         self._faults.ended(what, error, "handler" if expected else "connection")
         connection, reason = self.connection, "handler_exit" if expected else "error"
         if not connection.closing.is_set() and (link := connection.ask_close(reason)) is not None:
@@ -220,8 +220,8 @@ class Lifecycle(Progress):
             connection.drain(link, time.monotonic() + _GOODBYE)
 
     def _subscribe_first(self) -> None:
-        """The owner, on the first link: the channels given to the constructor. A rejection ends the client, unless it
-        is patient."""
+        """The owner, on the first link: subscribe the channels passed to the constructor. A rejection ends the client,
+        unless it is patient."""
         channels, connection = self._options.subscriptions, self.connection
         if not channels:
             return
@@ -238,8 +238,8 @@ class Lifecycle(Progress):
             raise Expired
 
     def _next_turn(self, *, revive: bool = True) -> Link | None:
-        """Owner, between messages: do what is due, and see until when messages may be handed out. The link to read
-        from, made anew if need be; None if that is left to another thread."""
+        """Owner, between messages: do what is due, and note how long messages may be dispatched. Returns the link to
+        read from, made anew if need be; None if that is left to another thread."""
         receiver, standing = self.receiver, self.connection.link
         if standing is not None and self.phase is _RUNNING and receiver.goes_on(standing):
             return standing
@@ -259,12 +259,12 @@ class Lifecycle(Progress):
         return link
 
     def _lower(self, due: float) -> None:
-        """Any thread: something is to be done at this time, on time.monotonic()."""
+        """Any thread: something is due at this time (time.monotonic())."""
         self.receiver.due = min(self.receiver.due, round(due * 1e9))
 
     def messages(self, client: object) -> Iterator[Any]:
-        """Messages for a loop, whose body is timed as their processing, and which holds the client. Ends when the
-        client is closed."""
+        """Messages for a loop, which holds the client and whose body is timed as their processing. Ends when the client
+        is closed."""
         connection, hold = self.connection, self._ownership.wish()
         try:
             self._ownership.take(hold)
@@ -279,12 +279,12 @@ class Lifecycle(Progress):
                     yield from self.receiver.messages(link)
         except Stopped:
             self._finish()
-            if connection.failure is not None:  # another thread tried, and gave up or was refused
+            if connection.failure is not None:  # another thread dialled, and gave up or was refused
                 raise connection.failure from None
         except ConnectionFailed:
             self._finish()
             raise
-        except GeneratorExit:  # the loop was left; if a closer could not wait for its body, the rest is ours
+        except GeneratorExit:  # the loop was left; if a closer did not wait for its body, finish here
             if self.connection.closing.is_set():
                 self._finish()
             raise
@@ -293,11 +293,11 @@ class Lifecycle(Progress):
             self._ownership.freed()
 
     def receive(self, timeout: float | None) -> Any:
-        """One message. Raises TimeoutError, NotConnected once the client is closed."""
+        """Return one message. Raises TimeoutError, NotConnected once the client is closed."""
         until = None if timeout is None else time.monotonic() + timeout
         link, receiver = self.connection.link, self.receiver
         hold: Hold = {THREAD: _get_ident()}
-        try:  # nearly always the link is there, and nothing else is due
+        try:  # nearly always there is a link, and nothing else is due
             if link is not None and self.phase is _RUNNING and receiver.goes_on(link) and self._ownership.enter(hold):
                 message = receiver.one(link, NEVER if until is None else until)
                 if message is not NOTHING:
@@ -308,18 +308,18 @@ class Lifecycle(Progress):
             hold.pop(THREAD, None)
             self._ownership.freed()
         if self.over:
-            raise NotConnected("the client is closed; nothing more will come")
+            raise NotConnected("the client is closed; no more messages will arrive")
         while True:
             if (message := self._receive(until)) is not NOTHING:
                 return message
-            # A link that is to be made again may take longer than the caller has.
+            # Making the link again may take longer than the caller's timeout.
             self._dial_apart()
             left = 0.0 if until is None else until - time.monotonic()
             if left <= 0 or not self.connection.await_link(left):
                 raise TimeoutError(f"no message within timeout={timeout:g} s")
 
     def _receive(self, until: float | None) -> Any:
-        """One message, or NOTHING at `until` and, if there is one, for a link that is lost."""
+        """One message, or NOTHING at `until`; with an `until`, also NOTHING if the link is lost."""
         connection, hold = self.connection, self._ownership.wish()
         try:
             self._ownership.take(hold, until)
@@ -332,21 +332,21 @@ class Lifecycle(Progress):
                     return NOTHING
         except Stopped:
             self._finish()
-            closed = NotConnected("the client is closed; nothing more will come")
-            raise connection.failure or closed from None  # another thread tried, and gave up
+            closed = NotConnected("the client is closed; no more messages will arrive")
+            raise connection.failure or closed from None  # another thread dialled, and gave up
         except ConnectionFailed:
             self._finish()
             raise
         finally:
             try:
-                if self.over:  # a closer could not wait: the rest is ours
+                if self.over:  # a closer did not wait: finish here
                     self._finish()
             finally:
                 hold.pop(THREAD, None)
             self._ownership.freed()
 
     def _read_one(self, until: float | None) -> Any:
-        """The next message, or NOTHING at `until` and if something else is due."""
+        """The next message, or NOTHING at `until` or if something else is due."""
         try:
             link = self._next_turn(revive=until is None)
             return NOTHING if link is None else self.receiver.one(link, NEVER if until is None else until)
@@ -357,9 +357,9 @@ class Lifecycle(Progress):
     # -- what the connection calls ------------------------------------------------------------------------------------
 
     def _settle(self, link: Link) -> None:
-        """The owner for a moment, once a question was answered: the answers that were found are counted as received,
-        and leave the inbox; what the link saw meanwhile is emitted."""
-        if self.phase is not _RUNNING and self.over:  # a closer could not wait: the rest is ours
+        """The owner for a moment, after a request was answered: count the answers found as received and remove them
+        from the inbox; emit what the link saw meanwhile."""
+        if self.phase is not _RUNNING and self.over:  # a closer did not wait: finish here
             self._finish()
             return
         if self.replies.awaiting:
@@ -370,8 +370,8 @@ class Lifecycle(Progress):
             self.receiver.flush()
 
     def _neglected(self) -> None:
-        """The keeper: the owner is away, and something is to be emitted."""
-        waiting = self._emission  # a slow telemetry handler holds up the clock: jobs must not pile up
+        """The keeper: the owner is away, and there is something to emit."""
+        waiting = self._emission  # a slow telemetry handler delays the clock: jobs must not pile up
         if waiting is None or waiting.work is None:
             self._emission = CLOCK.call_later(0.0, self._emit_for_the_owner)
 
@@ -381,7 +381,7 @@ class Lifecycle(Progress):
         self.replies.interrupt()
 
     def _linked(self, again: bool) -> None:
-        """The owner has a usable link."""
+        """The owner: the link is usable."""
         try:
             self.requests.greet()
             if again:
@@ -393,26 +393,26 @@ class Lifecycle(Progress):
             self._faults.handled(self._faults.occurred(error, "handler", "error"), "continued")
 
     def _emit_for_the_owner(self) -> None:
-        """wsnova-clock: emit what the keeper saw, and have a new link made if no thread iterates."""
+        """wsnova-clock: emit what the keeper saw, and start a new link if no thread iterates."""
         self.connection.neglected()
         link = self.connection.link
         if link is None or link.loss is None or self._options.on_message is not None:
             return
-        if self._options.reconnect or not link.inbox:  # else what was not read yet is waited for, and ends the client
+        if self._options.reconnect or not link.inbox:  # otherwise unread messages come first
             self._dial_apart()
 
     def _dial_apart(self) -> None:
-        """Have a thread of its own make the first or the next link, if no thread does; the next call tries again."""
+        """Start a separate thread that makes the first or next link, unless one does; the next call tries again."""
         link = self.connection.link
         if self.over or (link is not None and link.loss is None):
             return
         try:
             self._ownership.have_stand_in(self._revive, process.thread_name("client", self._options.client_id))
         except RuntimeError as error:
-            self._faults.log("no thread can be started to connect again", error)
+            self._faults.log("the thread that reconnects cannot be started", error)
 
     def _revive(self) -> None:
-        """wsnova-client-<id>: the owner for a client that no thread iterates, until its link stands."""
+        """wsnova-client-<id>: the owner of a client that no thread iterates, until its link is up."""
         self._ownership.stand_in()
         try:
             self._open(None) if self.phase is Phase.STARTING else self.connection.revive()
@@ -430,20 +430,20 @@ class Lifecycle(Progress):
     # -- the end ------------------------------------------------------------------------------------------------------
 
     def abandon(self) -> None:
-        """In a forked child: let go of the parent's connection without a word. Takes no lock."""
+        """In a forked child: abandon the parent's connection without emitting anything. Takes no lock."""
         self._reach(Phase.FORKED)
         self.receiver.events.mute()
         self.connection.abandon()
 
     def let_go(self) -> bool:
-        """The client is no longer referenced, and no thread of its own runs: it is being collected. False if it is
-        over. Waits for nothing, takes no lock and calls no user code: the clock emits the end."""
+        """The client is no longer referenced, and has no thread of its own: it is being collected. Returns False if it
+        is over. Waits for nothing, takes no lock and calls no user code: the clock emits the end."""
         if self._thread is not None or self.over or self._launch.holder() is None:
             return False
         link = self.connection.ask_close("collected")
         if link is not None:
             link.lose(Loss("collected", "", fault=False))
-        CLOCK.call_later(0.0, lambda: self._ownership.if_free(self._finish))  # else its owner finds it closed
+        CLOCK.call_later(0.0, lambda: self._ownership.if_free(self._finish))  # otherwise its owner finds it closed
         return True
 
     def close(self, timeout: float, reason: str) -> None:
@@ -463,24 +463,24 @@ class Lifecycle(Progress):
                 self.connection.drain(link, grace)
             self._finish()
 
-        if link is not None and link.in_midst:  # a signal's handler: what it interrupts cannot go on before it returns
+        if link is not None and link.in_midst:  # a signal's handler: what it interrupts cannot go on until it returns
             self.connection.force_end(link)
             self._finish(owned=False)
             return
-        if self._ownership.mine():  # from on_message or a loop body: no other thread will end it
+        if self._ownership.mine():  # from on_message or a loop body: no other thread can end it
             end()
             return
-        if self._ownership.if_free(end, max(0.0, grace - time.monotonic())):  # no thread reads, or not any more
+        if self._ownership.if_free(end, max(0.0, grace - time.monotonic())):  # no thread reads, or it has stopped
             return
         still = self.connection.link
         if still is not None:
-            self.connection.force_end(still)  # wakes an owner that waits for a silent peer
+            self.connection.force_end(still)  # wakes an owner that is waiting for a silent peer
         if not self.wait(max(0.0, deadline - time.monotonic())):
             self._finish(owned=False)  # the owner, in the user's code, does the rest when that returns,
-            self._ownership.if_free(self._finish)  # unless it did so just now
+            self._ownership.if_free(self._finish)  # unless it returned just now
 
     def _finish(self, *, owned: bool = True) -> None:
-        """Emit what is left, by the owner or a closer that could not wait for it. Each step may be done twice."""
+        """Emit what is left; called by the owner, or by a closer that did not wait for it. Each step may run twice."""
         if self.phase is Phase.FORKED:
             return
         WATCHDOG.forget(self.receiver)

@@ -1,8 +1,8 @@
 """The login of a client: on every new link before it is usable, and again before it expires. It emits auth.*.
 
-`before_dial`, `refused` and `perform` run in the owner's thread, each renewal in a thread of its own,
-`wsnova-login-<id>`: one that waits delays no other. Credentials in headers are judged by the server's answer to the
-upgrade: a dial that gets none says nothing about them, and emits nothing.
+`before_dial`, `refused` and `perform` run in the owner's thread; each renewal runs in its own thread,
+`wsnova-login-<id>`, so that a slow one delays no other. Credentials in headers are judged by the server's answer to the
+upgrade: a dial that gets no answer says nothing about them, and emits nothing.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from .auth import Auth, HeaderAuth
 from .emitter import Emitter
 from .faults import Fault, Faults
 
-_EARLY: Final = 0.8  # of its validity after which a login is renewed
+_EARLY: Final = 0.8  # share of its validity after which a login is renewed
 _SOONEST: Final = 0.05
-_LATEST: Final = 86400.0  # renewing too early does no harm
-_AGAIN: Final = 5.0  # seconds after a refresh that failed for another reason than its credentials
+_LATEST: Final = 86400.0  # renewing early does no harm
+_AGAIN: Final = 5.0  # seconds until the retry of a refresh that failed, but not for its credentials
 _REFUSALS: Final = (401, 403)
 
 
 class Login:
-    """What `auth=` says, performed. `client()` is what login() is given, None once it was collected; `stop` ends the
-    client."""
+    """Performs the logins that `auth=` defines. `client()` is what login() receives, None once it was collected; `stop`
+    ends the client."""
 
     def __init__(
         self,
@@ -56,14 +56,14 @@ class Login:
         self._began_ns = 0
         self._job: Job | None = None  # the renewal to come
         self._link_number = 0
-        self._unrenewed: list[Fault] = []  # of refreshes; handled by the next login that succeeds
+        self._unrenewed: list[Fault] = []  # of failed refreshes; handled by the next login that succeeds
 
     def before_dial(self) -> None:
         """Credentials in headers are sent with the upgrade."""
         self._began_ns = time.monotonic_ns()
 
     def refused(self, error: ConnectionFailed) -> ConnectionFailed:
-        """The dial failed; refused credentials make it a rejection."""
+        """The dial failed; if the server refused the credentials, return an AuthRejected."""
         if (
             not isinstance(self._auth, HeaderAuth)
             or not isinstance(error, HandshakeRefused)
@@ -103,18 +103,18 @@ class Login:
         while self._unrenewed:
             self._faults.handled(self._unrenewed.pop(), "renewed")
         if valid is not None:
-            # one that is expired already is not asked for in a storm
+            # an already expired login must not be renewed in a tight loop
             self._in(min(max(valid * _EARLY, _SOONEST), _LATEST) if valid > 0 else _AGAIN, number)
 
     def _valid(self) -> float | None:
-        """Log in; the seconds of validity. Raises what login() raises."""
+        """Log in; returns the seconds of validity. Raises what login() raises."""
         client = self._client()
         if client is None or self._auth is None:
             raise NotConnected("the client was collected")
         return _validity(self._auth.login(client))
 
     def _in(self, seconds: float, number: int) -> None:
-        """Renew the login of link `number` after `seconds`. The clock keeps no client from being collected."""
+        """Renew the login of link `number` after `seconds`. The clock does not keep the client alive."""
         renew = weakref.WeakMethod(self._renew)
 
         def due() -> None:
@@ -127,20 +127,20 @@ class Login:
             job.cancel()
 
     def lost(self) -> None:
-        """The link is gone; the next one logs in anew."""
+        """The link is lost; the next one logs in anew."""
         self._link_number += 1
         job, self._job = self._job, None
         if job is not None:
             job.cancel()
 
     def _renew(self, number: int) -> None:
-        """wsnova-clock: a renewal is due, and may wait for the server, or for whom the user's login() asks."""
+        """wsnova-clock: a renewal is due, and login() may wait for the server or for another service."""
         if number == self._link_number:
             name = process.thread_name("login", self._emit.client_id)
             try:
                 threading.Thread(target=self._refresh, args=(number,), name=name, daemon=True).start()
-            except RuntimeError as error:  # no thread is left; or the interpreter ends
-                self._faults.log("a login cannot be renewed yet", error)
+            except RuntimeError as error:  # no thread can start, or the interpreter exits
+                self._faults.log("the renewal of a login cannot start and is retried", error)
                 self._in(_AGAIN, number)
 
     def _refresh(self, number: int) -> None:
@@ -152,7 +152,7 @@ class Login:
         except AuthRejected as error:
             self._failed("rejected", "refresh", began)
             self._faults.occurred(error, "auth", "critical", raised=self._faults.end_is_raised)
-            self._faults.log("the renewal of a login was rejected, which ends the client", error)
+            self._faults.log("the renewal of a login was rejected; the client ends", error)
             self._stop(error)
         except Exception as error:
             reason = _reason(error)
@@ -161,7 +161,7 @@ class Login:
             self._failed(reason, "refresh", began)
             self._unrenewed.append(self._faults.occurred(error, "auth", "critical"))
             self._in(_AGAIN, number)
-        except BaseException as error:  # SystemExit: it ends the client, as in a handler
+        except BaseException as error:  # SystemExit ends the client, as in a handler
             self._failed("error", "refresh", began)
             self._faults.ended("login() raised", error, "auth")
             self._stop(ConnectionFailed(f"login() raised {type(error).__name__}", cause="auth_error"))
@@ -177,7 +177,7 @@ def _reason(error: Exception) -> str:
 
 
 def _validity(valid: Any) -> float | None:
-    """The seconds that a login said it is valid, often the server's word. Raises ConfigurationError for none."""
+    """The validity in seconds that login() returned, often from the server. Raises ConfigurationError if unusable."""
     if valid is None or isinstance(valid, bool):
         return None
     try:
@@ -187,5 +187,5 @@ def _validity(valid: Any) -> float | None:
     except OverflowError:
         seconds = math.inf
     if math.isnan(seconds):
-        raise ConfigurationError(f"login gave a {type(valid).__name__} for its validity; give seconds or None")
+        raise ConfigurationError(f"login returned a {type(valid).__name__} as its validity; return seconds or None")
     return None if seconds == math.inf else seconds

@@ -1,10 +1,10 @@
-"""Message types as tags: cleaned, and bounded in number. What the server calls a message is hostile input.
+"""Message types as tags: cleaned, and limited in number. The server's name for a message is hostile input.
 
-A type that comes up gets one of a client's 100 places, later ones are `other`. Places are given back: at the end of a
-period, five minutes or more, which ends when a type is looked up that is not remembered, or when `tidy` is called, the
-types that did not come up in it are forgotten. So that it is seen which come up, all are asked for again: who remembers
-what was made for a type (the owner its recorders) drops that when `periods` has changed.
-Used by the owner's thread and by senders; a lost race costs one cleaning more.
+A new type gets one of a client's 100 places; later ones become `other`. Places are freed at the end of a period, five
+minutes or more: it ends when a type is looked up that is not cached, or when `tidy` is called, and the types that were
+not seen in it are forgotten. To see which types are in use, all are looked up again: code that keeps what it created
+for a type (the owner its recorders) drops that when `periods` has changed.
+Used by the owner's thread and by senders; a lost race costs one extra cleaning.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ class MessageTypes:
         self._warned = False
 
     def __call__(self, raw: object) -> str:
-        """The tag for what a protocol calls a message; `unknown` for what is no text."""
+        """The tag for the type that a protocol returned; `unknown` unless that is a str."""
         try:
-            return self._cache[raw]  # type: ignore[index]  # what is no str is not in it
+            return self._cache[raw]  # type: ignore[index]  # other types than str are never in it
         except (KeyError, TypeError):
             return self._clean(raw)
 
     def tidy(self) -> None:
-        """Begin another period if this one has lasted."""
+        """Begin another period if this one has lasted long enough."""
         now = self._clock()
         if now >= self._due and self._ending.acquire(blocking=False):
             try:
@@ -80,7 +80,7 @@ class MessageTypes:
             self._warned = True
             _log.warning(
                 "messages of more than %d types within minutes: %r and further ones are counted as %r; the protocol's "
-                "message_type should name kinds of messages, not single ones",
+                "message_type must return kinds of messages, not individual ones",
                 MAX_TYPES,
                 clean,
                 OTHER,

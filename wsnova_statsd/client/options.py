@@ -1,4 +1,4 @@
-"""A client's options, checked when they are written. Plain data; callables in it are asked per attempt."""
+"""A client's options, checked when they are passed. Plain data; callables in it are called for every attempt."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from .rate_limit import RateLimit
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What a Client was given."""
+    """The arguments of a Client."""
 
     url: str | Callable[[], str] = field(repr=False)
     client_id: str
@@ -39,7 +39,7 @@ class Options:
     on_message: Callable[[Any], object] | None
     on_error: Callable[[Exception], object] | None
     headers: Headers | Callable[[], Headers] = field(repr=False)
-    subprotocols: tuple[str, ...] = field(repr=False)  # some servers take a token there
+    subprotocols: tuple[str, ...] = field(repr=False)  # some servers expect a token there
     ssl: tls.SSLContext | None
     proxy: str | None = field(repr=False)
     connect_timeout: float
@@ -54,7 +54,7 @@ class Options:
     compression: str | None = None
     in_child: str = "forked"
     tags: Mapping[str, Any] = field(default_factory=dict)
-    follows: bool = False  # the profile is that of the Monitor on its bus, seen to at each start
+    follows: bool = False  # the profile is that of the Monitor on its bus, looked up at each start
     require_subprotocol: bool = False
     server_hostname: str | None = None
     source_address: tuple[str, int] | None = None
@@ -73,26 +73,26 @@ class Options:
         for name, *arguments in (("on_message", "message"), ("on_error", "error"), ("on_reconnect",)):
             given = getattr(self, name)
             if given is not None and not callable(given):
-                raise ConfigurationError(f"{name} is {given!r}; give a function or None")
+                raise ConfigurationError(f"{name} is {given!r}; pass a function or None")
             if given is not None:
                 checks.function(name, given, *arguments, answers=False)
         if callable(self.headers):
             checks.function("headers", self.headers)
-        else:  # an iterator can be asked once only
+        else:  # an iterator can be consumed only once
             object.__setattr__(self, "headers", header_pairs(self.headers))
         if isinstance(self.subprotocols, str):
-            raise ConfigurationError("subprotocols is a string; give a list of names, such as ['v1.feed']")
+            raise ConfigurationError("subprotocols is a string; pass a list of names, such as ['v1.feed']")
         for subprotocol in self.subprotocols:
             if not isinstance(subprotocol, str) or not TOKEN.match(subprotocol):
-                raise ConfigurationError(f"subprotocol {subprotocol!r} is no token of RFC 6455, such as 'v1.feed'")
+                raise ConfigurationError(f"subprotocol {subprotocol!r} is no RFC 6455 token; pass one like 'v1.feed'")
         if len({*self.subprotocols}) < len(self.subprotocols):
             raise ConfigurationError(f"subprotocols is {self.subprotocols!r}; offer each once (RFC 6455, section 4.1)")
         if checks.flag("require_subprotocol", self.require_subprotocol) and not self.subprotocols:
-            raise ConfigurationError("require_subprotocol is True and subprotocols is empty; give those to choose from")
+            raise ConfigurationError("require_subprotocol is True and subprotocols is empty; pass the names to offer")
         if self.ssl is not None and not is_context(self.ssl):
-            raise ConfigurationError(f"ssl is {self.ssl!r}; give an ssl.SSLContext or None")
+            raise ConfigurationError(f"ssl is {self.ssl!r}; pass an ssl.SSLContext or None")
         if self.ssl is not None and self.ssl.protocol == tls.PROTOCOL_TLS_SERVER:
-            raise ConfigurationError("ssl is a server's context; give a client's, such as ssl.create_default_context()")
+            raise ConfigurationError("ssl is a server's context; pass a client's, such as ssl.create_default_context()")
         if self.proxy is not None and self.proxy != "env":
             parse_proxy(self.proxy)
         self._check_way()
@@ -103,7 +103,7 @@ class Options:
         if not self.asks_anew:  # headers= and HeaderAuth together
             self.header_pairs(target(self.url))
         if self.rate_limit is not None and not isinstance(self.rate_limit, RateLimit):
-            raise ConfigurationError(f"rate_limit is {self.rate_limit!r}; give ws.RateLimit(per_second, burst) or None")
+            raise ConfigurationError(f"rate_limit is {self.rate_limit!r}; pass ws.RateLimit(per_second, burst) or None")
         if self.compression not in (None, "deflate"):
             raise one_of("compression", self.compression, (None, "deflate"))
         if self.in_child not in ("forked", "start"):
@@ -111,7 +111,7 @@ class Options:
         for name in ("max_message_bytes", "max_buffered_bytes"):
             checks.whole(name, getattr(self, name), unit="bytes")
         if isinstance(self.subscriptions, str):
-            raise ConfigurationError(f"subscriptions is the string {self.subscriptions!r}; give a list of channels")
+            raise ConfigurationError(f"subscriptions is the string {self.subscriptions!r}; pass a list of channels")
         for channel in self.subscriptions:
             check_channel(channel)
         if self.subscriptions and type(self.protocol).subscribe_message is Protocol.subscribe_message:
@@ -129,7 +129,7 @@ class Options:
         object.__setattr__(self, "unix_socket", check_unix_socket(self.unix_socket))
         for name in ("proxy", "source_address"):
             if self.unix_socket is not None and getattr(self, name) is not None:
-                raise ConfigurationError(f"unix_socket and {name} exclude each other; leave one of them out")
+                raise ConfigurationError(f"unix_socket and {name} exclude each other; pass only one of them")
 
     @property
     def sockets(self) -> Sockets:
@@ -137,8 +137,8 @@ class Options:
         return Sockets(self.source_address, self.socket_options)
 
     def on(self, bus: Bus) -> Options:
-        """The same as it holds for a client that starts on this bus now: one that follows takes the profile of the
-        first Monitor that runs there, else the standard one."""
+        """These options as they hold for a client that starts on this bus now: if it follows, its profile is that of
+        the first Monitor that runs there, or the standard one."""
         profile = bus.followed() if self.follows else self.profile
         if profile is self.profile:
             return self
@@ -147,7 +147,7 @@ class Options:
         return same
 
     def wrapped(self, wrap: Callable[[Callable[..., object]], Callable[..., object]]) -> Options:
-        """The same, whose callbacks are what `wrap` returns for each."""
+        """The same options with each callback replaced by what `wrap` returns for it."""
         same = copy(self)
         for name in ("on_message", "on_error", "on_reconnect"):
             if (given := getattr(self, name)) is not None:
@@ -156,18 +156,18 @@ class Options:
 
     @property
     def asks_anew(self) -> bool:
-        """Whether the next attempt may differ from the last: its URL, headers or credentials come from a function."""
+        """True if the next attempt may differ from the last: URL, headers or credentials come from a function."""
         anew = isinstance(self.auth, HeaderAuth) and self.auth.asks_anew
         return anew or callable(self.url) or callable(self.headers)
 
     @property
     def whose(self) -> Metadata:
-        """The metadata of everything that the client emits."""
+        """The metadata on everything that the client emits."""
         return {"client_id": self.client_id, **({TAGS: self.tags} if self.tags else {})}
 
     @property
     def uri(self) -> str | None:
-        """Where every attempt goes, without secrets; None if a function says so anew for each."""
+        """The address of every attempt, without secrets; None if a function returns it for each."""
         return None if callable(self.url) else target(self.url).uri
 
     def target(self) -> Target:
@@ -185,13 +185,13 @@ class Options:
 
     @property
     def offer(self) -> Offer:
-        """What an upgrade asks for."""
+        """What the upgrade request offers."""
         compression = self.compression is not None
         return Offer(self.subprotocols, compression, self.require_subprotocol, self.follow_redirects)
 
     @property
     def limits(self) -> Limits:
-        """What a link may take of time and memory."""
+        """How much time and memory a link may use."""
         profile = self.profile
         return Limits(
             profile.ping_interval,
@@ -202,7 +202,7 @@ class Options:
         )
 
     def context(self) -> tls.SSLContext:
-        """The TLS context: certificates and host names are verified unless one was given that does not."""
+        """The TLS context: it verifies certificates and host names, unless one was passed that does not."""
         return self.ssl if self.ssl is not None else _default_context()
 
 
@@ -217,23 +217,23 @@ def _server_hostname(given: object) -> str:
 
 
 def check_client_id(given: object) -> None:
-    """Raises ConfigurationError for what is no id of a client."""
+    """Raises ConfigurationError for an invalid client id."""
     if not isinstance(given, str) or not given or len(given) > 200:
-        raise ConfigurationError(f"client_id is {checks.shown(given)}; give 1 to 200 characters")
+        raise ConfigurationError(f"client_id is {checks.shown(given)}; pass 1 to 200 characters")
 
 
 def own_tags(given: object) -> Mapping[str, str]:
-    """A client's own tags, as they leave. Raises ConfigurationError for what would not leave as it was written."""
+    """A client's own tags, as they are sent. Raises ConfigurationError for a tag that would be sent differently."""
     if not isinstance(given, Mapping):
-        raise ConfigurationError(f"tags is {checks.shown(given)}; give a mapping, such as {{'venue': 'xetr'}}")
+        raise ConfigurationError(f"tags is {checks.shown(given)}; pass a mapping, such as {{'venue': 'xetr'}}")
     if len(given) > _MOST_TAGS:
-        raise ConfigurationError(f"tags has {len(given)} keys; a client has at most {_MOST_TAGS} of its own")
+        raise ConfigurationError(f"tags has {len(given)} keys; pass at most {_MOST_TAGS}")
     tags = {}
     for key, value in given.items():
         if not isinstance(key, str) or not _TAG_KEY.match(key) or key.startswith("dd."):
             raise checks.refused("a key of tags", key, "a letter, then letters, digits and _ . / -")
         if key.lower() in _TAKEN_KEYS:
-            raise ConfigurationError(f"tags has the key {key!r}, which is not a client's own; give another name for it")
+            raise ConfigurationError(f"tags has the key {key!r}, which is reserved; use another name")
         text = str(value).lower() if isinstance(value, bool) else str(value)
         clean = wire.clean_tag(f"{key}:{text}")
         if not isinstance(value, str | int | float) or not text or clean != f"{key}:{text}":

@@ -1,8 +1,8 @@
-"""Who owns a connection: the one thread that reads it, decodes, handles and emits.
+"""Ownership of a connection: the one thread that reads it, decodes, handles and emits.
 
-Any thread asks. Taking it is one step, letting go another, `hold.pop(THREAD, None)`: one call of the interpreter, which
-stands in a `finally` and needs no method of ours, at whose entry a signal's handler could raise. A signal's handler may
-ask in the midst of either.
+Any thread may ask. Taking the ownership is one step, and releasing it is another: `hold.pop(THREAD, None)`, a single
+interpreter call that stands in a `finally` and enters no method of ours, where a signal's handler could raise. A
+signal's handler may ask in the midst of either.
 """
 
 from __future__ import annotations
@@ -18,34 +18,34 @@ from ..link.flag import Changes
 THREAD: Final = "thread"
 STANDS_IN: Final = "stands in"
 _NEXT: Final = "next"
-_SOON: Final = 0.2  # seconds to wait for an owner that is not about to let go
-# Of the thread that wants the ownership, or has it; after its end it leads to the next one's.
+_SOON: Final = 0.2  # seconds to wait for an owner that is not about to release it
+# Belongs to a thread that wants the ownership or has it; once released, it links to the next hold.
 Hold = dict[str, Any]
 
 
 class Ownership:
-    """The ownership of one connection. `closing` says whether its holder is about to let go."""
+    """The ownership of one connection. `closing` returns whether its owner is about to release it."""
 
     def __init__(self, closing: Callable[[], bool]) -> None:
         self._closing = closing
         self._last: Hold = {}
         self._freed = Changes()
-        self.freed: Callable[[], None] = self._freed.announce  # it was let go: whoever waits looks at once
+        self.freed: Callable[[], None] = self._freed.announce  # it was released: waiting threads look at once
         self.wanted: list[object] = []  # threads that wait to become the owner
 
     def mine(self) -> bool:
-        """True in the holder's thread."""
+        """True in the owner's thread."""
         return bool(self._latest().get(THREAD) == threading.get_ident())
 
     def wish(self) -> Hold:
-        """For `take`, by this thread; it is let go by `hold.pop(THREAD, None)`, and `freed`. Raises ConfigurationError
-        for the owner."""
+        """A hold for this thread to `take`; release it by `hold.pop(THREAD, None)` and `freed`. Raises
+        ConfigurationError if this thread is the owner already."""
         if self.mine():
             raise ConfigurationError("this client is already being iterated in this thread; leave that loop first")
         return {THREAD: threading.get_ident()}
 
     def if_free(self, work: Callable[[], object], wait: float = 0.0) -> bool:
-        """Do this as the owner. False, and nothing is done, if there is another one for `wait` seconds."""
+        """Do this as the owner. False, and nothing is done, if another thread is the owner for `wait` seconds."""
         if self.mine():
             return False
         hold = self.wish()
@@ -59,8 +59,8 @@ class Ownership:
         return True
 
     def enter(self, hold: Hold) -> bool:
-        """Become the owner, if there is none: until `hold.pop(THREAD, None)`, and `freed`. With STANDS_IN in the hold
-        for a while, until another thread has `wanted` it, at most."""
+        """Become the owner, if there is none, until `hold.pop(THREAD, None)` and `freed`. With STANDS_IN in the hold,
+        only for a while: at most until another thread has `wanted` it."""
         latest = self._last
         if THREAD in latest or _NEXT in latest or latest.setdefault(_NEXT, hold) is not hold:
             return self._try(hold)
@@ -69,21 +69,21 @@ class Ownership:
 
     @property
     def standing_in(self) -> bool:
-        """Held by a thread that lets go once there is a link, or an answer."""
+        """True if the owner will release it once there is a link, or an answer."""
         latest = self._latest()
         return THREAD in latest and STANDS_IN in latest
 
     def have_stand_in(self, work: Callable[[], object], name: str) -> None:
-        """Have a thread of this name do this as the owner, unless there is one. Raises RuntimeError if none is left."""
+        """Have a thread of this name do this as the owner, unless one does. Raises RuntimeError if it cannot start."""
         if not self.standing_in:
             threading.Thread(target=self.if_free, args=(work,), name=name, daemon=True).start()
 
     def stand_in(self) -> None:
-        """The owner lets go once there is a link."""
+        """The owner will release it once there is a link."""
         self._latest()[STANDS_IN] = True
 
     def take(self, hold: Hold, until: float | None = None) -> None:
-        """Become the owner. Raises ConfigurationError if another thread stays it, TimeoutError at `until`
+        """Become the owner. Raises ConfigurationError if another thread remains the owner, TimeoutError at `until`
         (time.monotonic())."""
         me = object()
         try:
@@ -103,7 +103,7 @@ class Ownership:
                     "this client is already being iterated in another thread; only one thread may iterate at a time"
                 )
             if until is not None and time.monotonic() >= until:
-                raise TimeoutError("no message in time; the client is connecting")
+                raise TimeoutError("no message within the timeout; the client is still connecting")
 
     def _take(self, hold: Hold, wait: float) -> bool:
         until = time.monotonic() + wait
@@ -111,7 +111,7 @@ class Ownership:
             left = until - time.monotonic()
             if left <= 0:
                 return False
-            # Not for long: a holder may be interrupted before it says that it let go.
+            # Not for long: an owner may be interrupted before it announces that it released it.
             self._freed.wait_for(lambda: THREAD not in self._latest(), min(left, _SOON))
         return True
 
@@ -123,5 +123,5 @@ class Ownership:
 
     def _try(self, hold: Hold) -> bool:
         while THREAD not in (latest := self._latest()):
-            latest.setdefault(_NEXT, hold)  # the first one's stays
+            latest.setdefault(_NEXT, hold)  # the first hold wins
         return latest is hold

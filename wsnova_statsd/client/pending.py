@@ -1,9 +1,9 @@
-"""What clients have summed up and not emitted: message sums, and the time without a link. A reporter that is about to
-flush has it emitted. A flush of its thread comes right after a beat, with which all sums left already but those of an
-owner that is busy; any other one brings home what it can.
+"""Sums that clients have not emitted yet: message sums, and the time without a link. A reporter that is about to flush
+has them emitted. A flush of the reporter's own thread comes right after a beat, which already emitted all sums except
+those of a busy owner; any other flush fetches what it can.
 
-`emit_pending` from any thread; the events are emitted by wsnova-clock, where a slow handler holds up no flush for
-longer than a moment.
+`emit_pending` runs in any thread; the events are emitted by wsnova-clock, so that a slow handler delays a flush only
+briefly.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ from .lifecycle import Lifecycle
 from .state import Phase
 
 _MOMENT: Final = 0.2  # seconds that a flush waits
-_RUNNING: Final = Phase.RUNNING  # a look-up in an enum takes as long as a call
+_RUNNING: Final = Phase.RUNNING  # an enum look-up costs as much as a call
 
 
 class Pending(Protocol):
-    """What has sums."""
+    """An object with sums."""
 
     def has_sums(self, by: float) -> bool:
-        """Whether some are due by this time, on time.monotonic_ns()."""
+        """True if there are sums due by this time, on time.monotonic_ns()."""
 
     def emit_sums(self, by: float) -> None:
-        """Emit those; on wsnova-clock."""
+        """Emit them; on wsnova-clock."""
 
 
 class OfLifecycle:
-    """The sums of a client that was started."""
+    """The sums of a started client."""
 
     def __init__(self, lifecycle: Lifecycle) -> None:
         self._lifecycle = lifecycle
 
     def has_sums(self, by: float) -> bool:
-        """Whether some are due by this time, on time.monotonic_ns()."""
+        """True if there are sums due by this time, on time.monotonic_ns()."""
         lifecycle = self._lifecycle
         if lifecycle.phase > _RUNNING:
             return False
@@ -48,11 +48,11 @@ class OfLifecycle:
         return 0 < batch.due <= by or 0 < sender.due <= by or lifecycle.connection.downtime.runs
 
     def emit_sums(self, by: float) -> None:
-        """Emit those. On wsnova-clock, beside the owner, who may emit the same sums: each count leaves once."""
+        """Emit them. On wsnova-clock, while the owner may emit the same sums: each count is emitted once."""
         receiver, sender = self._lifecycle.receiver, self._lifecycle.sender
         if 0 < receiver.batch.due <= by:
             receiver.flush()
-            if receiver.in_hand()[0]:  # the watchdog goes on while a handler runs
+            if receiver.in_hand()[0]:  # the watchdog continues while a handler runs
                 receiver.batch.open(time.monotonic_ns())
         if 0 < sender.due <= by:
             sender.flush()
@@ -60,7 +60,7 @@ class OfLifecycle:
 
 
 def emit_pending(clients: Iterable[Pending], *, overdue: bool) -> None:
-    """Emit what these have pending, or only what is `overdue`; returns once that is done, or after a moment."""
+    """Emit the pending sums of these clients, or only `overdue` ones; returns when that is done, or after 0.2 s."""
     by = time.monotonic_ns() if overdue else math.inf
     pending = [one for one in clients if one.has_sums(by)]
     if not pending:

@@ -1,9 +1,9 @@
 """Protocols: how a feed's messages are encoded, decoded and classified. Called by the client, one message at a time.
 
-`Protocol` passes text and bytes through and knows no replies; subclass it for a dialect. Every method but encode,
-decode and message_type has a default that means "this feed has no such thing". What decode, encode and message_type
-raise is an error of that one message, never of the connection. Methods run in the thread that sends or reads, so a
-protocol keeps no state that a lock would have to guard.
+`Protocol` passes text and bytes through and matches no replies; subclass it for your feed. Every method except encode,
+decode and message_type has a default that means "this feed has no such thing". An exception from decode, encode or
+message_type is an error of that one message, never of the connection. Methods run in the thread that sends or reads, so
+a protocol must keep no state that a lock would have to guard.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from .. import checks
 from ..errors import ConfigurationError, one_of
 
 if TYPE_CHECKING:
-    from typing_extensions import TypeVar  # a checker knows it without its being installed
+    from typing_extensions import TypeVar  # a checker knows it even if it is not installed
 
-    Message = TypeVar("Message", default=Any)  # what decode makes of a frame
+    Message = TypeVar("Message", default=Any)  # what decode returns
 else:
     from typing import TypeVar
 
@@ -34,37 +34,37 @@ _TYPE_FIELDS: Final = ("method", "action", "event", "e", "op", "channel")
 
 
 def _is_id(value: object) -> TypeGuard[int | str]:
-    return isinstance(value, (int, str)) and not isinstance(value, bool)  # True == 1 would answer request 1
+    return isinstance(value, (int, str)) and not isinstance(value, bool)  # True == 1, and must not answer request 1
 
 
 def check_channel(channel: Any) -> Hashable:
-    """The channel. Raises ConfigurationError for one that cannot be compared with others."""
+    """Return the channel. Raises ConfigurationError if it is not hashable."""
     try:
         hash(channel)
     except TypeError:
         raise ConfigurationError(
-            f"a channel is {type(channel).__name__}, which is not hashable; give a string, a number or a tuple"
+            f"a channel is {type(channel).__name__}, which is not hashable; pass a string, a number or a tuple"
         ) from None
     return channel  # type: ignore[no-any-return]
 
 
 def _text_errors(given: Any) -> str:
-    """How text that is no UTF-8 is decoded. Raises ConfigurationError for an unknown way."""
+    """How to decode text that is not UTF-8. Raises ConfigurationError for an unknown value."""
     if given not in _TEXT_ERRORS:
         raise one_of("text_errors", given, _TEXT_ERRORS)
     return str(given)
 
 
 def check_protocol(protocol: Any) -> None:
-    """Raise ConfigurationError for what is no Protocol, or one with an attribute that cannot be meant."""
+    """Raise ConfigurationError if this is not a Protocol, or has an invalid attribute."""
     if not isinstance(protocol, Protocol):
-        raise ConfigurationError(f"protocol is {protocol!r}; give ws.JsonProtocol() or a subclass of ws.Protocol")
+        raise ConfigurationError(f"protocol is {protocol!r}; pass ws.JsonProtocol() or a subclass of ws.Protocol")
     _text_errors(protocol.text_errors)
     checks.whole("channels_per_message", protocol.channels_per_message, unit="channels")
 
 
 def channels_per_message(protocol: Protocol) -> int:
-    """How many channels one subscribe message of this protocol takes: 1 if it is of a subclass that does not say so."""
+    """How many channels one subscribe message of this protocol takes: 1 if its subclass does not say."""
     for names in (vars(protocol), *map(vars, type(protocol).__mro__)):
         if "channels_per_message" in names:
             return protocol.channels_per_message
@@ -74,12 +74,13 @@ def channels_per_message(protocol: Protocol) -> int:
 
 
 class _BrokenText(bytes):
-    """The bytes of a text frame that is no UTF-8, which no decode of ours takes for those of a binary one."""
+    """The bytes of a text frame that is not UTF-8; our own decode methods never treat them as a binary frame."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ack:
-    """A server's answer about one channel. `subscribed` is which request it answers, None if it may be either."""
+    """A server's answer about one channel. `subscribed` says which request it answers: True, False, or None for
+    either."""
 
     channel: Hashable
     accepted: bool
@@ -88,10 +89,10 @@ class Ack:
 
 
 class Protocol(Generic[Message]):
-    """Text stays str, binary stays bytes. Override what the feed does otherwise.
+    """Text stays str, binary stays bytes. Override the methods in which your feed differs.
 
-    Text that is no UTF-8 ends the link (RFC 6455, section 8.1), unless `text_errors` says `replace`, `ignore` or
-    `backslashreplace`, as bytes.decode does; or unless a `decode` of a subclass can read it.
+    Text that is not UTF-8 ends the link (RFC 6455, section 8.1), unless `text_errors` is `replace`, `ignore` or
+    `backslashreplace`, as for bytes.decode; or unless the `decode` of a subclass can read it.
     """
 
     text_errors: str = "strict"
@@ -103,7 +104,7 @@ class Protocol(Generic[Message]):
             self.text_errors = _text_errors(text_errors)
 
     def encode(self, message: Any) -> str | bytes:
-        """A message as it goes out: str as a text frame, bytes as a binary one."""
+        """A message as it is sent: str as a text frame, bytes as a binary frame."""
         if isinstance(message, str | bytes):
             return message
         if isinstance(message, bytearray | memoryview):
@@ -111,23 +112,24 @@ class Protocol(Generic[Message]):
         raise TypeError(f"Protocol sends str or bytes, not {type(message).__name__}; use JsonProtocol or a subclass")
 
     def decode(self, data: str | bytes) -> Message:
-        """A received frame's content as a message: str from a text frame, bytes from a binary one. An override is also
-        given the bytes of a text frame that is no UTF-8; if it raises, or gives bytes, the link ends."""
+        """A received frame's content as a message: str from a text frame, bytes from a binary frame. An override also
+        receives the bytes of a text frame that is not UTF-8; if it raises, or returns bytes, the link ends."""
         return cast(Message, data.decode() if isinstance(data, _BrokenText) else data)
 
     def message_type(self, message: Any) -> str:
-        """The `type` tag of a message. The client cleans it and bounds how many there are."""
+        """The `type` tag of a message. The client cleans it and limits the number of distinct types."""
         if isinstance(message, str):
             return "text"
         return "binary" if isinstance(message, _BYTES) else "unknown"
 
     def sent_at(self, message: Any) -> float | None:
-        """When the server sent a message, by its own word: seconds since the epoch, None if it does not say."""
+        """When the server says it sent a message: seconds since the epoch, None if it does not say."""
         return None
 
     def encoder(self) -> Callable[[Any], tuple[bool, bytes]]:
-        """What the client calls with a message to send: whether it goes out as text, and its bytes. encode, or a
-        shorter way. Raises what encode raises, and TypeError for what is neither str nor bytes."""
+        """The function that the client calls with a message to send; it returns whether to send it as text, and its
+        bytes. Calls encode, or a shortcut. Raises what encode raises, and TypeError unless that returned str or bytes.
+        """
         encode = self.encode
 
         def encoded(message: Any) -> tuple[bool, bytes]:
@@ -137,12 +139,12 @@ class Protocol(Generic[Message]):
             if isinstance(data, _BYTES):
                 return False, bytes(data)
             # bytes(10**9) would be a gigabyte
-            raise TypeError(f"the protocol's encode gave {type(data).__name__}, not str or bytes")
+            raise TypeError(f"the protocol's encode returned {type(data).__name__}, not str or bytes")
 
         return encoded
 
     def text_decoder(self) -> Callable[[bytes], Any]:
-        """What the client calls with a text frame's bytes: decode of the text, or a shorter way."""
+        """The function that the client calls with a text frame's bytes: decode of the text, or a shortcut."""
         errors, decode = self.text_errors, self.decode
         if errors != "strict":
             return lambda payload: decode(payload.decode("utf-8", errors))
@@ -154,7 +156,7 @@ class Protocol(Generic[Message]):
                 text = payload.decode()
             except UnicodeDecodeError:
                 message = decode(_BrokenText(payload))
-                if isinstance(message, _BYTES):  # treated as a binary frame's, not read
+                if isinstance(message, _BYTES):  # passed through like a binary frame, not decoded
                     raise
                 return message
             return decode(text)
@@ -164,7 +166,7 @@ class Protocol(Generic[Message]):
     # -- requests -----------------------------------------------------------------------------------------------------
 
     def request(self, message: Any, number: int) -> tuple[Any, Hashable]:
-        """A message made ready for a reply - `number` is unique for the client - and the key that its reply carries."""
+        """The message to send, and the key that its reply carries. `number` is unique for the client."""
         raise ConfigurationError(
             f"{type(self).__name__} cannot match replies; use ws.JsonRpcProtocol() or override request"
         )
@@ -174,56 +176,58 @@ class Protocol(Generic[Message]):
         return None
 
     def reply_error(self, message: Any) -> str | None:
-        """What a reply says went wrong, None if nothing did."""
+        """The error in a reply, None if there is none."""
         return None
 
     def sent_key(self, message: Any) -> Hashable | None:
-        """The key that the reply to a greeting or heartbeat answer carries, None if there is none or it is to be
-        delivered. That reply is not delivered; its error is emitted."""
+        """The key that the reply to a greeting or heartbeat answer carries; None if there is no reply, or if it should
+        be delivered. With a key, the reply is not delivered; its error is emitted."""
         return None
 
     # -- subscriptions ------------------------------------------------------------------------------------------------
 
     def subscribe_message(self, channel: Any) -> Any:
-        """What subscribes to a channel; to a list of them where `channels_per_message`, set beside it, is above 1."""
+        """The message that subscribes a channel; a list of channels if `channels_per_message`, set beside it, is above
+        1."""
         raise ConfigurationError(f"{type(self).__name__} cannot subscribe; override subscribe_message")
 
     def unsubscribe_message(self, channel: Any) -> Any:
-        """What ends a subscription."""
+        """The message that ends a subscription."""
         raise ConfigurationError(f"{type(self).__name__} cannot unsubscribe; override unsubscribe_message")
 
     def acknowledges(self) -> str:
-        """How the server answers a subscription: `none`, `ack` (the default of a subclass with an `ack` of its own), or
-        `reply`, by the subscribe request's id."""
+        """How the server answers a subscription: `none`, `ack` (the default of a subclass that has an `ack` method), or
+        `reply`, by the id of the subscribe request."""
         return "none" if type(self).ack is Protocol.ack else "ack"
 
     def ack(self, message: Any) -> Ack | None:
-        """What a received message says of a subscription, None if nothing."""
+        """What a received message says about a subscription, None if nothing."""
         return None
 
     def accepts(self, channel: Any, reply: Any) -> bool:
-        """With acknowledges() == 'reply': whether a reply that is no error confirms this channel."""
+        """With acknowledges() == 'reply': whether a reply without an error confirms this channel."""
         return True
 
     # -- a link -------------------------------------------------------------------------------------------------------
 
     def greeting(self) -> list[Any]:
-        """Messages to send on every new link, once it is authenticated; as they are, never made ready by request."""
+        """Messages to send on every new link, after the login; sent as they are, without `request`."""
         return []
 
     def heartbeat_answer(self, message: Any) -> Any | None:
-        """What to answer, as it is, to an application heartbeat; None if the message is none. It is not delivered."""
+        """The answer to an application heartbeat, sent as it is, or None if the message is no heartbeat. A heartbeat is
+        not delivered."""
         return None
 
 
 def check_methods(protocol: Protocol) -> None:
-    """Raises ConfigurationError for a method of a subclass that cannot be called as the client calls it."""
+    """Raises ConfigurationError if a method of a subclass does not accept the arguments that the client passes."""
     for name, own in vars(Protocol).items():
         given = getattr(protocol, name)
         if name.startswith("_") or not inspect.isfunction(own) or getattr(given, "__module__", None) == __name__:
             continue
         if not callable(given):
-            raise ConfigurationError(f"{type(protocol).__name__}.{name} is {given!r}; give a method")
+            raise ConfigurationError(f"{type(protocol).__name__}.{name} is {given!r}; define a method")
         _self, *arguments = inspect.signature(own).parameters
         checks.function(f"{type(protocol).__name__}.{name}", given, *arguments)
 
@@ -231,8 +235,9 @@ def check_methods(protocol: Protocol) -> None:
 class JsonProtocol(Protocol[Message]):
     """JSON in text frames; binary frames stay bytes.
 
-    `loads` and `dumps` are the standard library's unless given (`orjson.loads`, `orjson.dumps`); a library that happens
-    to be installed never changes what an order id decodes to. What either refuses costs that one message. They differ:
+    `loads` and `dumps` are those of the standard library unless passed (`orjson.loads`, `orjson.dumps`): which library
+    is installed never changes how an order id is decoded. A message that either refuses is the only one lost. They
+    differ:
 
     | reading                         | json                                        | orjson              |
     |---------------------------------|---------------------------------------------|---------------------|
@@ -265,21 +270,21 @@ class JsonProtocol(Protocol[Message]):
         super().__init__(text_errors=text_errors)
         for name, given in (("loads", loads), ("dumps", dumps)):
             if given is not None and not callable(given):
-                raise ConfigurationError(f"JsonProtocol's {name} is {given!r}; give a function such as json.{name}")
+                raise ConfigurationError(f"JsonProtocol's {name} is {given!r}; pass a function such as json.{name}")
             if given is not None:
                 checks.function(f"JsonProtocol's {name}", given, "text" if name == "loads" else "message")
         self._loads = loads
         self._dumps = dumps if dumps is not None else _encode
 
     def encode(self, message: Any) -> str | bytes:
-        """Bytes go out as they are, everything else as JSON text."""
+        """Bytes are sent as they are, everything else as JSON text."""
         if isinstance(message, _BYTES):
             return bytes(message)
         text = self._dumps(message)
         return text.decode("utf-8") if isinstance(text, bytes) else text
 
     def encoder(self) -> Callable[[Any], tuple[bool, bytes]]:
-        """Text that `dumps` made as bytes, as orjson does, goes out as it is."""
+        """Text that `dumps` returns as bytes, as orjson does, is sent as it is."""
         if type(self).encode is not JsonProtocol.encode:
             return super().encoder()
         dumps, plain = self._dumps, super().encoder()
@@ -313,7 +318,7 @@ class JsonProtocol(Protocol[Message]):
         """The message's own `id` is the key; it must have one."""
         key = message.get("id") if isinstance(message, dict) else None
         if not _is_id(key):
-            raise ConfigurationError("a JsonProtocol request is a dict with an 'id'; JsonRpcProtocol sets it itself")
+            raise ConfigurationError("a JsonProtocol request is a dict with an 'id'; set one, or use JsonRpcProtocol")
         return message, key
 
     def reply_key(self, message: Any) -> Hashable | None:
@@ -344,12 +349,12 @@ class JsonProtocol(Protocol[Message]):
         return Ack(message["channel"], accepted=True, subscribed=kind == "subscribed")
 
     def message_type(self, message: Any) -> str:
-        """`response` or `error` for a JSON-RPC reply, else the first string among type, method, action, event, e, op
-        and channel; `array`, `scalar` and `binary` for what has no fields."""
+        """`response` or `error` for a JSON-RPC reply, otherwise the first string among type, method, action, event, e,
+        op and channel; `array`, `scalar` and `binary` for messages without fields."""
         if isinstance(message, dict):
             if "id" in message and ("result" in message or "error" in message):
                 return "error" if "result" not in message or message.get("error") is not None else "response"
-            kind = message.get("type")  # nearly every feed's; alone it takes a third of the time of the loop
+            kind = message.get("type")  # in nearly every feed; checked alone it takes a third of the loop's time
             if isinstance(kind, str) and kind:
                 return kind
             for field in _TYPE_FIELDS:
@@ -366,11 +371,11 @@ class JsonProtocol(Protocol[Message]):
 class JsonRpcProtocol(JsonProtocol[Message]):
     """JSON-RPC 2.0: requests get an id, replies are matched by it, a notification's type is its method.
 
-    Subscriptions are requests of `subscribe_method` with params `{"channels": [...]}`, up to 50 of them or what
-    `channels_per_message` says. A reply whose result is a list confirms the channels in it; after an error each channel
-    is asked for alone. An application heartbeat is a notification whose params' type is `test_request`; it is answered
-    with a request of `test_method`. A greeting is written in full, with `jsonrpc` and, if the server replies to it, an
-    `id`; that reply is not delivered.
+    Subscriptions are requests of `subscribe_method` with params `{"channels": [...]}`, up to 50 channels or
+    `channels_per_message`. A reply whose result is a list confirms the channels in it; after an error each channel is
+    requested separately. An application heartbeat is a notification with `test_request` as the type in its params; it
+    is answered with a request of `test_method`. Write a greeting in full, with `jsonrpc` and, if the server replies to
+    it, an `id`; that reply is not delivered.
     """
 
     channels_per_message: int = 50
@@ -397,12 +402,12 @@ class JsonRpcProtocol(JsonProtocol[Message]):
         ):
             if not isinstance(given, str) or not given:
                 raise ConfigurationError(
-                    f"JsonRpcProtocol's {name} is {given!r}; give a method such as 'public/subscribe'"
+                    f"JsonRpcProtocol's {name} is {given!r}; pass a method such as 'public/subscribe'"
                 )
         self._subscribe_method = subscribe_method
         self._unsubscribe_method = unsubscribe_method
         self._test_method = test_method
-        self._tests = itertools.count(1)  # any thread: a step needs no lock
+        self._tests = itertools.count(1)  # any thread: next() needs no lock
 
     def request(self, message: Any, number: int) -> tuple[Any, Hashable]:
         """The message with `jsonrpc` and, unless it has one, an `id`."""
@@ -445,7 +450,7 @@ class JsonRpcProtocol(JsonProtocol[Message]):
         return {"jsonrpc": "2.0", "id": f"test-{next(self._tests)}", "method": self._test_method, "params": {}}
 
     def message_type(self, message: Any) -> str:
-        """A notification's method; `response`, `error` and the rest as JsonProtocol says."""
+        """A notification's method; otherwise `response`, `error` and so on, as in JsonProtocol."""
         if isinstance(message, dict):
             method = message.get("method")
             if isinstance(method, str) and (

@@ -1,4 +1,4 @@
-"""The send rate: a token bucket fed with time. One bucket per client, shared by all its senders."""
+"""The send rate: a token bucket that is passed the time. One bucket per client, shared by all its senders."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .. import checks
 @checks.named_fields
 @dataclass(frozen=True, slots=True)
 class RateLimit:
-    """At most `per_second` messages on average and `burst` at once; a send over it waits, or raises with wait=False.
+    """At most `per_second` messages on average and `burst` at once; a send above that waits, or raises.
 
     Args:
         per_second: Messages a second on average, above 0.
@@ -30,20 +30,20 @@ class RateLimit:
 
 
 class TokenBucket:
-    """The tokens of one RateLimit. Every sender reserves its own place, so that none overtakes another."""
+    """The tokens of one RateLimit. Every sender reserves its own place, so that no sender overtakes another."""
 
     def __init__(self, limit: RateLimit, now: float) -> None:
         self._limit = limit
-        self._lock = threading.RLock()  # guards _tokens and _at; again for a signal's handler that sends
+        self._lock = threading.RLock()  # guards _tokens and _at; re-entrant for a signal's handler that sends
         self._tokens = float(limit.burst)
         self._at = now
 
     def take(self, now: float) -> float:
-        """Take a token; returns how many seconds until it is there. With wait=False nothing is taken if it is not."""
+        """Take a token; returns the seconds until it is available. With wait=False only an available token is taken."""
         with self._lock:
             limit = self._limit
             burst, passed, self._at = limit.burst, now - self._at, now
-            # Without a call, and so without a signal's handler, between what is read and what is written.
+            # No call, and so no signal's handler, between the read and the write.
             self._tokens = tokens if (tokens := self._tokens + passed * limit.per_second) < burst else burst
             wait = max(0.0, (1.0 - self._tokens) / limit.per_second)
             if not wait or limit.wait:
@@ -51,6 +51,6 @@ class TokenBucket:
             return wait
 
     def give_back(self) -> None:
-        """A sender that did not wait for its token."""
+        """Return the token of a sender that stopped waiting for it."""
         with self._lock:
             self._tokens += 1.0

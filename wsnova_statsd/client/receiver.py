@@ -1,9 +1,9 @@
-"""Hands out what arrives, one message after the other and in order, until something else is due.
+"""Hands out received messages one by one, in order, until something else is due.
 
-A client whose messages have handlers decodes, emits and hands out each by itself; one without any decodes some
-ahead and does as little as it can for each. Messages go from the cut frame to the handler; they wait in the link's
-inbox only if the keeper read them, if an answer is expected, which other threads look for there, or if their turn is
-over. Runs in the owner's thread; what any thread may call says so.
+If single messages have handlers on the bus, each message is decoded, emitted and handed out by itself; otherwise some
+are decoded ahead, with as little work for each as possible. Messages go from the frame straight to the handler. They
+wait in the link's inbox only if the keeper read them, if an answer is expected, which other threads look for there, or
+if something else is due. Runs in the owner's thread; what any thread may call says so.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .message_events import ERROR, FAILED, NOTHING, OK, UNHEARD, MessageEvents, 
 from .replies import Replies
 from .stuck import WATCHDOG, Hand
 
-_AHEAD: Final = 32  # messages decoded in one go: the first of them waits for the last one's decoding
+_AHEAD: Final = 32  # messages decoded in one go: the first waits until the last is decoded
 _SOME: Final = 1000  # answers cleared away in one go
 _alive = process.ALIVE
 _clock = time.monotonic_ns
@@ -33,14 +33,14 @@ _wall = time.time_ns
 
 
 class Linked(Protocol):
-    """Where the link in use stands: None while there is none."""
+    """Holds the link in use, None while there is none."""
 
     @property
     def link(self) -> Link | None: ...
 
 
 class Receiver:
-    """The receiving half of one client. `answer` sends what the protocol answers to an application heartbeat."""
+    """The receiving half of one client. `answer` sends the protocol's answer to an application heartbeat."""
 
     def __init__(
         self,
@@ -55,32 +55,32 @@ class Receiver:
         self.emit: Emitter = messages.emit
         self.kind_of: Callable[[Any], str] = messages.kind_of
         self.batch: Batch = Batch()
-        # When something else has its turn, on time.monotonic_ns(); a thread that brings it forward lowers it
+        # When something else is due, on time.monotonic_ns(); any thread lowers it to be served earlier
         self.due: int = 0
         self._handler = handler
         self._replies = replies
         self._connection = connection
         self._answer = answer
         self.in_hand: Callable[[], Hand] = _nothing  # any thread: what is handed out right now
-        self._handing: list[bytes] = []  # the run that messages are handed out of in bulk:
-        self._rest: Iterator[Any] = iter(())  # what is decoded of it and not handed out,
-        self._behind = 0  # and how many are not decoded
-        self._idle = (0, 0)  # when the sums left last: the link, by when it was opened, and the ns it had waited
+        self._handing: list[bytes] = []  # the run that is handed out in bulk,
+        self._rest: Iterator[Any] = iter(())  # its messages that are decoded and not handed out,
+        self._behind = 0  # and how many are not decoded yet
+        self._idle = (0, 0)  # at the last sums: the link, identified by its opening time, and its waiting time in ns
         self._late = Behind()
-        self._unsummed = 0  # bytes, about, that were handed out since and are in no sum, as nothing is timed
+        self._unsummed = 0  # approximate bytes handed out since then that are in no sum, because nothing is timed
 
     # -- handing out --------------------------------------------------------------------------------------------------
 
     def messages(self, link: Link) -> Iterator[Any]:
-        """What arrives on this link, until it is not the client's any more or something else is due. Messages go to the
-        handler; a client without one has them yielded, and the loop's body processes them."""
+        """The messages that arrive on this link, until it is no longer the client's link or something else is due. They
+        go to the handler; without a handler they are yielded, and the loop's body processes them."""
         self._attend()
         return self._each(link)
 
     def one(self, link: Link, until: float) -> Any:
         """The next message, not timed as processing; NOTHING at `until` (time.monotonic()), if something else is due,
-        or if what came is not for the caller. It leaves the inbox once it is read: what a signal's handler interrupts
-        is not lost."""
+        or if the message is not for the caller. It leaves the inbox only once it is read: an interrupt by a signal's
+        handler does not lose it."""
         messages = self.events
         if messages.version != messages.bus.version or messages.thread != get_ident():
             self._attend()
@@ -97,7 +97,7 @@ class Receiver:
         return message
 
     def _take(self, received: Received) -> Any:
-        """Read a message, and count it. NOTHING if it cannot be read, or is an answer."""
+        """Decode a message, and count it. NOTHING if it cannot be decoded, or is an answer."""
         messages, batch = self.events, self.batch
         message, recorders = messages.read(received)
         failed = recorders is FAILED
@@ -112,8 +112,8 @@ class Receiver:
         return NOTHING if asked and self._consumed(message, received, recorders) else message
 
     def _each(self, link: Link) -> Iterator[Any]:
-        """Hand out messages one by one, with all their events, until something else is due. What this turn does not
-        come to stays in the inbox. A long run of which nothing is emitted ends it, and is handed out as such."""
+        """Hand out messages one by one, with all their events, until something else is due; the rest stays in the
+        inbox. A long run without events for its single messages ends this loop, and is handed out in bulk."""
         messages, replies, handler = self.events, self._replies, self._handler
         connection, inbox, untyped = self._connection, link.inbox, messages.untyped
         read, bus, version, slow = messages.read, messages.bus, messages.version, messages.slow_ns
@@ -131,7 +131,7 @@ class Receiver:
                     break
                 if not self.batch.due:
                     self._open(_clock())
-                received = inbox[0] if inbox else None  # itself, not its like: an answer that was met is known by it
+                received = inbox[0] if inbox else None  # this very object: `met` recognises it by its id
                 if received is None:  # a signal's handler has closed the client
                     continue
                 message, recorders = read(received)
@@ -173,8 +173,8 @@ class Receiver:
             yield from self._in_bulk(link, run)
 
     def _in_bulk(self, link: Link, run: list[bytes]) -> Iterator[Any]:
-        """Hand out a run of which nothing is emitted but the sums. In seconds: floats are compared in less time. What
-        this turn does not come to, or cannot decode, goes into the inbox."""
+        """Hand out a run for which only the sums are emitted. Times are in seconds, because floats compare faster. What
+        is not handed out before something else is due, or cannot be decoded, goes into the inbox."""
         messages, handler, connection, kind, stamp = self.events, self._handler, self._connection, link.kind, link.stamp
         bus, version, slow, timed = messages.bus, messages.version, messages.slow_ns / 1e9, messages.timed
         untyped = messages.untyped
@@ -196,7 +196,7 @@ class Receiver:
                     took = _seconds() - ended
                     longest, errors = max(longest, took), errors + (handler is not None)
                     self._left(error, message, UNHEARD, round(took * 1e9))
-                    began, ended = began + _seconds() - ended - took, _seconds()  # what that took is no processing
+                    began, ended = began + _seconds() - ended - took, _seconds()  # the time of that is not processing
                 if timed:
                     now = _seconds()
                     took, ended = now - ended, now
@@ -220,7 +220,7 @@ class Receiver:
 
     def _decoded(self, link: Link, run: list[bytes]) -> Iterator[Iterator[Any]]:
         """The messages of a run, decoded some ahead, until something else is due or one cannot be decoded. At any time
-        `_behind` stand behind those of `_rest`."""
+        `_behind` of them follow those in `_rest`."""
         while self._behind and self._has_turn(link):
             begin = len(run) - self._behind
             ahead = self.events.ahead(link.kind, run[begin : begin + _AHEAD])
@@ -234,7 +234,7 @@ class Receiver:
             WATCHDOG.watch(self)
 
     def _open(self, now_ns: int) -> None:
-        """A message is under way: its sums have to leave a second later."""
+        """A message is being processed: its sums are due a second later."""
         if self.batch.open(now_ns):
             self.due = min(self.due, self.batch.due)
 
@@ -244,7 +244,7 @@ class Receiver:
         return same and bool(_alive[0]) and _clock() < self.due
 
     def _left(self, error: BaseException, message: Any, recorders: Recorders, took: int) -> None:
-        """The loop's body was left, or the handler raised: its message is processed all the same. Raises what ends the
+        """The loop's body was left, or the handler raised: its message still counts as processed. Raises what ends the
         loop or the client."""
         messages, ok = self.events, self._handler is None
         if not ok:
@@ -258,7 +258,7 @@ class Receiver:
         messages.raised(error)
 
     def _breach(self, violation: Violation) -> None:
-        """A message broke the protocol: nothing behind it may be processed (RFC 6455, section 7.1.7)."""
+        """A message broke the protocol: nothing after it may be processed (RFC 6455, section 7.1.7)."""
         link = self._connection.link
         if link is not None:
             link.breach(violation)
@@ -266,21 +266,21 @@ class Receiver:
             self._replies.forget_met()
 
     def goes_on(self, link: Link) -> bool:
-        """Whether nothing else is due than this link's messages."""
+        """True if nothing is due but this link's messages."""
         session = link.session
         return session.loss is None and not session.notices and _clock() < self.due and bool(_alive[0])
 
     # -- answers ------------------------------------------------------------------------------------------------------
 
     def _consumed(self, message: Any, received: Received, recorders: Recorders) -> bool:
-        """True if the message is a reply, an ack or an application heartbeat: dealt with here, and not delivered."""
+        """True if the message is a reply, an ack or an application heartbeat: it is handled here, and not delivered."""
         replies, began = self._replies, _clock()
         try:
             if not replies.active or not replies.offer(message, received, owner=True):
                 if self.events.beat is None:
                     return False
                 self._answer(self.events.beat)
-        except Exception as error:  # the protocol's reading of a hostile message
+        except Exception as error:  # the protocol failed on a hostile message
             self.events.misread(error)
             return False
         if recorders.started is not None:
@@ -292,7 +292,7 @@ class Receiver:
         return True
 
     def answered(self, received: Received, message: Any, began: int, ended: int) -> None:
-        """As the owner: count an answer as received, which its thread has decoded, and has already."""
+        """As the owner: count as received an answer that its thread has already decoded and taken."""
         messages = self.events
         if messages.version != messages.bus.version or messages.thread != get_ident():
             self._attend()
@@ -302,7 +302,7 @@ class Receiver:
             batch.counted()
 
     def clear_answers(self, link: Link) -> None:
-        """As the owner: deal with answers that their threads have already, wherever they stand in the inbox."""
+        """As the owner: remove answers that their threads already have, wherever they are in the inbox."""
         if not self._replies.awaiting:
             return
         answers = [one for one in list(link.inbox) if self._replies.met(one)][:_SOME]
@@ -316,13 +316,13 @@ class Receiver:
 
     @property
     def waiting(self) -> int:
-        """Any thread: messages that arrived and are not dealt with yet."""
+        """Any thread: messages that have arrived and are not yet handled."""
         link = self._connection.link
         return 0 if link is None else len(link.inbox) + self.in_hand()[1]
 
     def behind(self, now_ns: int) -> int:
-        """Any thread: ns that the client is behind the feed, as it was reckoned with the last sums, or for as long as
-        the first message that waits has been there. `now_ns` is since the epoch."""
+        """Any thread: ns by which the client is behind the feed: the estimate made with the last sums, or the age of
+        the first waiting message if that is more. `now_ns` is since the epoch."""
         link = self._connection.link
         if link is None or not any(link.waiting()):
             return 0
@@ -330,8 +330,8 @@ class Receiver:
         return max(self._late.last, 0 if first is None else now_ns - first[2])
 
     def flush(self) -> None:
-        """Emit the sums since they left last: the owner, the watchdog for an owner in a handler, or the closing
-        thread."""
+        """Emit the sums since the last flush. Called by the owner, by the watchdog for an owner in a handler, or by the
+        closing thread."""
         self.events.tidy()
         sums = self.batch.take()
         if sums is not None:
@@ -339,16 +339,16 @@ class Receiver:
             self.events.emit(events.MESSAGE_BATCH_PROCESSED, measured, direction="received")
 
     def look(self, now_ns: int) -> None:
-        """The watchdog, every second: emit sums that are overdue, as their owner is in a handler, or there is none."""
+        """The watchdog, every second: emit overdue sums, if their owner is in a handler or there is no owner."""
         link = self._connection.link
-        reads = link is not None and link.driver is Driver.OWNER  # it does so itself
+        reads = link is not None and link.driver is Driver.OWNER  # then the owner does so itself
         if self.batch.due and now_ns >= self.batch.due and not reads:
             self.flush()
             if self.in_hand()[0]:
                 self.batch.open(now_ns)
 
     def _backlog(self, handled: int, window: int) -> dict[str, int]:
-        """What waits, how long the owner waited for input, and how far behind the feed that makes it."""
+        """What waits, how long the owner waited for input, and how far behind the feed it therefore is."""
         link = self._connection.link
         if link is None:
             return {}

@@ -1,7 +1,7 @@
-"""What waits for an answer: requests by id, subscriptions by channel, a login by its reader. A table with a lock.
+"""Expected answers: of requests by id, of subscriptions by channel, of a login by its reader. A table with a lock.
 
-Any thread adds; the thread that decodes a message offers it: the owner, or a thread that waits and looks at what came
-while the owner is busy. A message may be offered by both; it answers once, and the owner swallows it. The user's code
+Any thread adds; the thread that decodes a message offers it: the owner, or a waiting thread that examines what arrived
+while the owner is busy. Both may offer the same message: it answers once, and the owner does not deliver it. User code
 is never called under the lock.
 """
 
@@ -17,16 +17,16 @@ from ..link.flag import Changes
 from ..link.frames import Received
 from .protocol import Protocol
 
-_REMEMBERED: Final = 1000  # keys whose late reply is known as one,
+_REMEMBERED: Final = 1000  # keys whose late reply is recognised,
 _REMEMBERED_READERS: Final = 8
 _LATE: Final = 10.0  # and for how many seconds
-_MAX_DETAIL: Final = 500  # characters of what a server says was wrong
+_MAX_DETAIL: Final = 500  # characters of a server's error text
 Result = Literal["ok", "rejected", "timeout", "interrupted"]
 _Keys = list[tuple[Hashable, bool, str]]
 
 
 class Pending(Changes):
-    """One expected answer. It announces that it is there, and that there is something new to look through for it."""
+    """One expected answer. It announces that it has arrived, and that there are new arrivals to examine."""
 
     __slots__ = ("answer", "deadline", "detail", "done", "fault", "key", "on_done", "read", "result")
 
@@ -42,41 +42,41 @@ class Pending(Changes):
         self.read: Callable[[Any], bool | None] | None = (
             read  # for answers without a key: True, False, or None for "not the answer"
         )
-        self.on_done: Callable[[Pending], None] | None = on_done  # for answers that no thread waits for
-        self._waiting = []  # as Changes says, without another call
+        self.on_done: Callable[[Pending], None] | None = on_done  # for answers without a waiting thread
+        self._waiting = []  # what Changes.__init__ sets, without another call
         self.done: bool = False
         self.result: Result = "timeout"
         self.answer: Any = None
         self.detail: str = ""
-        self.fault: Exception | None = None  # the last thing that `read` raised
+        self.fault: Exception | None = None  # the last exception that `read` raised
 
 
 class Replies:
-    """The expected answers of one client. While not `active` an offer cannot match anything. `lower` is called with
-    when something is due (time.monotonic())."""
+    """The expected answers of one client. While not `active`, no offer can match. `lower` is called with the time
+    (time.monotonic()) at which something is due."""
 
     def __init__(self, protocol: Protocol, lower: Callable[[float], None] = lambda due: None) -> None:
         self._protocol = protocol
         self._lower = lower
-        self._lock = threading.RLock()  # guards the fields below; again for a signal's handler
+        self._lock = threading.RLock()  # guards the fields below; re-entrant for a signal's handler
         self._pending: dict[Hashable, Pending] = {}
         self._readers: list[Pending] = []
-        self._past: dict[Hashable, float] = {}  # keys that ran out of time, the oldest first, and until when known
-        self._past_readers: list[Pending] = []  # their deadline is until when they are known
-        # Entries that a waiting thread matched before their owner came to them; any, is seen without the lock.
+        self._past: dict[Hashable, float] = {}  # keys that timed out, the oldest first, and until when remembered
+        self._past_readers: list[Pending] = []  # remembered until their deadline
+        # Entries that a waiting thread matched before the owner handled them; its emptiness is read without the lock.
         self.awaiting: dict[int, Received] = {}
         self._numbers = itertools.count(1)
         self.active: bool = False  # read without the lock
-        self.late: int = 0  # answers that came after their deadline; not delivered
+        self.late: int = 0  # answers that arrived after their deadline; not delivered
 
     def number(self) -> int:
-        """A number for a request, unique for this client and not the id of one that is under way."""
+        """A number for a request, unique for this client and not the id of a pending request."""
         while ("reply", number := next(self._numbers)) in self._pending:
             pass
         return number
 
     def add(self, pending: Pending) -> bool:
-        """Expect an answer. False if one with this key is expected already."""
+        """Expect an answer. False if an answer with this key is already expected."""
         with self._lock:
             if pending.read is not None:
                 self._readers.append(pending)
@@ -91,15 +91,15 @@ class Replies:
         return True
 
     def expected(self, key: Hashable) -> Pending | None:
-        """What is expected under this key."""
+        """The answer that is expected under this key."""
         with self._lock:
             return self._pending.get(key)
 
     def offer(self, message: Any, entry: Received, *, owner: bool) -> bool:
-        """True if this message is an answer, or was found to be one: it is not delivered.
+        """True if this message is an answer, now or found earlier: it is not delivered.
 
-        `entry` is what it was decoded from. A thread that waits (owner=False) leaves a mark, because the owner will
-        decode the same entry again when it comes to it.
+        `entry` is what it was decoded from. A waiting thread (owner=False) leaves a mark, because the owner will decode
+        the same entry again later.
         """
         key = self._protocol.reply_key(message)
         if key is not None:
@@ -109,15 +109,15 @@ class Replies:
             keys = self._acks(message)
         read = self._read(message) if self._readers or self._past_readers else None
         with self._lock:
-            if self.awaiting and id(entry) in self.awaiting:  # it answered already, and answers nothing else
+            if self.awaiting and id(entry) in self.awaiting:  # it has answered already, and answers nothing else
                 if owner:
                     del self.awaiting[id(entry)]
                     self._settle_active_locked()
                 return True
             pending, accepted, detail = None, read is not None and read[1], ""
-            for told in keys:
-                if (pending := self._pending.pop(told[0], None)) is not None:
-                    _, accepted, detail = told
+            for answer in keys:
+                if (pending := self._pending.pop(answer[0], None)) is not None:
+                    _, accepted, detail = answer
                     break
             if pending is None and read is not None:
                 pending = self._matched_reader_locked(read)
@@ -127,17 +127,17 @@ class Replies:
                 return late
             if not owner:
                 self.awaiting[id(entry)] = entry
-            if not self._pending:  # else something is expected still
+            if not self._pending:  # otherwise something is still expected
                 self._settle_active_locked()
         self._settle(pending, "ok" if accepted else "rejected", message, detail)
         return True
 
     def met(self, entry: Received) -> bool:
-        """Whether this entry answered already, and only waits for its owner to come by."""
+        """True if this entry has answered already, and only waits for the owner to handle it."""
         return id(entry) in self.awaiting
 
     def forget_met(self) -> None:
-        """What waited is thrown away unread: no entry of it comes to its owner any more."""
+        """The inbox was discarded unread: the owner will handle none of its entries."""
         with self._lock:
             self.awaiting.clear()
             self._settle_active_locked()
@@ -150,13 +150,13 @@ class Replies:
         return [((name, ack.channel), ack.accepted, ack.detail[:_MAX_DETAIL]) for name in names]
 
     def _read(self, message: Any) -> tuple[Pending, bool] | None:
-        """The first reader that takes the message for its answer, and what it makes of it."""
+        """The first reader that recognises the message as its answer, and its verdict."""
         with self._lock:
             readers = [*self._readers, *self._past_readers]
         for pending in readers:
             try:
                 verdict = pending.read(message) if pending.read is not None else None
-            except Exception as error:  # the user's reader on any message a server may send: not its answer
+            except Exception as error:  # the user's reader failed on some message: not its answer
                 pending.fault = error
                 continue
             if verdict is not None:
@@ -182,7 +182,7 @@ class Replies:
         self.active = bool(self._pending or self._readers or self._past or self._past_readers or self.awaiting)
 
     def drop(self, pending: Pending, result: Result) -> bool:
-        """Expect it no more: past its deadline, or for lack of a link. False if the answer came first."""
+        """Stop expecting it: its deadline has passed, or the link is lost. False if the answer came first."""
         until = time.monotonic() + _LATE
         with self._lock:
             if not self._remove_locked(pending):
@@ -201,7 +201,7 @@ class Replies:
         return True
 
     def forget(self, pending: Pending) -> None:
-        """Expect it no more, and report nothing: its question was never sent."""
+        """Stop expecting it, and report nothing: its request was never sent."""
         with self._lock:
             self._remove_locked(pending)
             self._settle_active_locked()
@@ -216,7 +216,8 @@ class Replies:
         return True
 
     def interrupt(self) -> None:
-        """The link is lost: nothing that was expected comes any more. What was met and not read yet still is."""
+        """The link is lost: no expected answer can arrive any more. Entries that were met but not read yet still
+        are."""
         with self._lock:
             lost = [*self._pending.values(), *self._readers]
             self._past.clear()
@@ -226,12 +227,12 @@ class Replies:
             self.drop(pending, "interrupted")
 
     def wake(self) -> None:
-        """Something arrived that is not decoded yet: the threads that wait look through it. Called by the keeper."""
+        """Called by the keeper after an arrival that is not decoded yet: waiting threads examine it."""
         for pending in [*self._pending.copy().values(), *self._readers]:  # copies: the keeper waits for no lock
             pending.announce()
 
     def expire(self, now: float) -> None:
-        """Give up what no thread waits for and is past its deadline; and do not know late replies for ever."""
+        """Give up expired answers that no thread waits for, and forget old late replies."""
         with self._lock:
             late = [one for one in list(self._pending.values()) if one.on_done is not None and one.deadline <= now]
             for key in [key for key, until in list(self._past.items()) if until <= now]:
@@ -242,11 +243,11 @@ class Replies:
             self.drop(pending, "timeout")
 
     def next_deadline(self) -> float | None:
-        """When expire has something to do."""
+        """When `expire` is due."""
         if not self.active:
             return None
         with self._lock:
-            # Copies, here and above: a signal's handler may ask, in the midst of any line.
+            # Copies, here and above: a signal's handler may change the table in the midst of any line.
             dues = [one.deadline for one in list(self._pending.values()) if one.on_done is not None]
             return min([*dues, *self._past.values(), *(one.deadline for one in self._past_readers)], default=None)
 

@@ -1,8 +1,8 @@
-"""The retry policy: which failure is worth another try, how long to wait, when to raise the alarm.
+"""The retry policy: which failures are retried, how long to wait, when to raise the alarm.
 
-The only importer of tenacity. One `Retrying` per outage, around the connect step only; after an outage a wait comes
-first, so that a server which accepts and closes meets one before every dial. The number of retries carries over from
-outage to outage until the link was stable. Used by the owner's thread; `wake` ends a sleep from any.
+The only importer of tenacity. One `Retrying` per outage, around the connect step only. After an outage a wait comes
+first, so that a server which accepts and closes meets a wait before every dial. The number of retries carries over from
+outage to outage until the link was stable. Used by the owner's thread; `wake` ends a sleep from any thread.
 """
 
 from __future__ import annotations
@@ -21,38 +21,38 @@ from ..link.flag import Flag
 from ..profiles import Profile
 
 _T = TypeVar("_T")
-# Seconds, where a profile retries at once: clients that are cut at one moment do not dial in step. It spares a listener
-# only what that accepts meanwhile, and what its backlog does not hold waits a second: a herd needs a first_retry.
+# Seconds, for a profile that retries at once, so that clients cut at the same moment do not dial in step. That spares a
+# listener only what it accepts meanwhile; what exceeds its backlog waits a second: many clients need a first_retry.
 _FIRST_JITTER: Final = 0.005
 _Random = Callable[[float, float], float]
 
 
-_UNMENDED: Final = frozenset({400, 401, 403, 404, 405, 410, 426, *range(300, 400)})
-_REFUSALS: Final = (401, 403)  # of credentials; a gateway says so too while a server is replaced
-_LASTING: Final = (3, 60.0)  # refusals of constants in a row, and over how many seconds, that are final
-_OUTAGES: Final = (502, 503, 504)  # a gateway's word on a server that is away
+_UNFIXABLE: Final = frozenset({400, 401, 403, 404, 405, 410, 426, *range(300, 400)})
+_REFUSALS: Final = (401, 403)  # of credentials; gateways also send them while a server is replaced
+_LASTING: Final = (3, 60.0)  # refusals in a row of constant credentials, and over how many seconds, that are final
+_OUTAGES: Final = (502, 503, 504)  # a gateway's status if its server is unreachable
 
 
 class Stopped(Exception):
-    """The client is closing; nothing is to be retried."""
+    """The client is closing; nothing is retried."""
 
 
 class Expired(Stopped):
     """The time for the first link is up."""
 
 
-def unmended(error: BaseException | None) -> bool:
-    """Whether the same request would meet the same refusal: by its status, a redirect, or the server's certificate."""
+def unfixable(error: BaseException | None) -> bool:
+    """True if the same request would be refused again: by its status, a redirect, or the server's certificate."""
     if isinstance(error, AuthRejected):
         error = error.__cause__  # the answer to the upgrade; a login's own rejection has none
     if isinstance(error, HandshakeRefused):
-        return error.status in _UNMENDED
+        return error.status in _UNFIXABLE
     return isinstance(error, ConnectionFailed) and isinstance(error.__cause__, ssl.SSLCertVerificationError)
 
 
 class RetryPolicy(wait_base):
-    """The profile's delays: `first_retry`, then `retry_base` doubling up to `retry_cap`, each with jitter, half of it
-    at least; at the cap within the last tenth below it."""
+    """The profile's delays: `first_retry`, then `retry_base` doubling up to `retry_cap`. Jitter leaves at least half of
+    each; at the cap it stays within the last tenth below the cap."""
 
     def __init__(self, profile: Profile, uniform: _Random = random.uniform) -> None:
         self._profile = profile
@@ -60,12 +60,12 @@ class RetryPolicy(wait_base):
         self.retries: int = 0  # since the link was last stable
         self.tries: int = 0  # retries, and a first dial that failed
         self.alarmed: bool = False  # since the link was last stable
-        self._refusals = 0  # that no other outcome came between
+        self._refusals = 0  # consecutive ones
         self._refused_at = 0.0  # when the first of them came
-        self._at_once = False  # the next try follows without a wait: a function may give something else
+        self._at_once = False  # the next attempt follows without a wait: a function may return something else
 
     def settled(self) -> None:
-        """The link was stable, or dropped on purpose: patience starts over, and may be lost again."""
+        """The link was stable, or dropped on purpose: the counts and the alarm start over."""
         self.retries = self.tries = 0
         self.alarmed = False
 
@@ -74,8 +74,8 @@ class RetryPolicy(wait_base):
         return self._alarm(self.tries)
 
     def unstable(self) -> bool:
-        """A link was lost before it was stable. True if that raises the alarm: so many retries made nothing that
-        lasted."""
+        """A link was lost before it was stable. Returns True if that raises the alarm: max_attempts retries made no
+        stable link."""
         return self._alarm(self.retries)
 
     def linked(self) -> None:
@@ -83,19 +83,20 @@ class RetryPolicy(wait_base):
         self._refusals = 0
 
     def refused(self, error: ConnectionFailed, now: float, *, first: bool, anew: bool) -> bool:
-        """A try failed at time `now`. True if that is final, whatever the number of tries: no other try mends it.
+        """An attempt failed at time `now`. Returns True if that is final, whatever the number of attempts: no further
+        attempt can fix it.
 
-        `first`: no link was made before. `anew`: URL, headers or credentials come from a function, which is asked again
-        at once, then at the cap. Refused constants are final on the first link, and once that lasts; a login's own
-        rejection is on any.
+        `first`: there has been no link. `anew`: URL, headers or credentials come from a function, which is called again
+        at once, then at the cap. Refused constants are final on the first link, and later if refusals persist; a
+        login's own rejection always is.
         """
-        if not isinstance(error, AuthRejected) and not unmended(error):
+        if not isinstance(error, AuthRejected) and not unfixable(error):
             self._refusals = 0
             return False
         self._refusals += 1
         if self._refusals == 1:
             self._refused_at = now
-        if not unmended(error):
+        if not unfixable(error):
             return True
         answer = error.__cause__ if isinstance(error, AuthRejected) else error
         credentials = isinstance(answer, HandshakeRefused) and answer.status in _REFUSALS
@@ -128,19 +129,19 @@ class RetryPolicy(wait_base):
         return self._uniform(self._profile.retry_cap * 0.9, self._profile.retry_cap)
 
     def __call__(self, retry_state: tenacity.RetryCallState) -> float:
-        """Tenacity's question for the next wait."""
+        """The next wait, for tenacity."""
         outcome = retry_state.outcome
         return self.pause(outcome.exception() if outcome is not None else None)
 
     def pause(self, error: BaseException | None) -> float:
-        """Seconds to wait after this failure. At the cap after an answer, which is no outage: asking often does
+        """Seconds to wait after this failure. At the cap after an answer that is no outage, because asking often does
         not help."""
         at_once, self._at_once = self._at_once, False
         if at_once:
             return self._uniform(0.0, _FIRST_JITTER)
         retry_after = error.retry_after if isinstance(error, ConnectionFailed) else None
         refused = isinstance(error, HandshakeRefused) and error.status not in _OUTAGES
-        if retry_after is None and (refused or isinstance(error, AuthRejected) or unmended(error)):
+        if retry_after is None and (refused or isinstance(error, AuthRejected) or unfixable(error)):
             return self._at_cap()
         return self.delay(retry_after)
 
@@ -153,9 +154,9 @@ class RetryPolicy(wait_base):
         gives_up: Callable[[], bool],
         until: float | None = None,
     ) -> _T:
-        """Dial until it succeeds; `dial` is given how long was waited. After an `outage` a wait comes first.
+        """Dial until it succeeds; `dial` receives the seconds waited before it. After an `outage` a wait comes first.
 
-        Raises the last ConnectionFailed if `gives_up` says so, Stopped once `closing` is set, Expired at `until`
+        Raises the last ConnectionFailed if `gives_up` returns True, Stopped once `closing` is set, Expired at `until`
         (time.monotonic()), and whatever else `dial` raises at once.
         """
         waited = 0.0

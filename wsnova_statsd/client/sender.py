@@ -1,7 +1,7 @@
-"""Sends a message: encode, wait for the rate limit, frame and mask, write, count; and the events of it.
+"""Sends a message: encode, wait for the rate limit, frame and mask, write, count; and emits the events of that.
 
-Runs in the caller's thread, with one frame at a time under the link's `sending`. The recorders of a message's events
-are a thread's, and made once for each type. A sender's last sums are emitted by the clock, a second after they began.
+Runs in the caller's thread, one frame at a time under the link's `sending` lock. The recorders of a message's events
+belong to a thread, and are created once for each type. The clock emits a sender's last sums, a second after they began.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from .message_types import UNKNOWN, MessageTypes
 from .options import Options
 from .rate_limit import TokenBucket
 
-_PATIENCE: Final = 20.0  # seconds without progress, where no pings say how long a peer may be silent
+_PATIENCE: Final = 20.0  # seconds without progress, if no pings define how long a peer may be silent
 _KEYS: Final = 1024
 _MAX_KNOWN: Final = 200  # types whose recorders a thread keeps
 _FINAL: Final = 0x80
 _DEFLATED: Final = 0x40  # RSV1 (RFC 7692, section 6)
-_SMALL: Final = 2048  # bytes of a payload whose length has a multiplier of its own
+_SMALL: Final = 2048  # bytes of a payload up to which its multiplier is kept
 _short, _medium, _long = (struct.Struct(form).pack for form in ("!BBI", "!BBHI", "!BBQI"))
 _keys = struct.Struct(f"!{_KEYS}I").unpack
 _AT_ONCE: Final = (False,)
@@ -48,11 +48,11 @@ class _Keyring:
         process.on_fork(self)
 
     def after_fork(self) -> None:
-        """In a child: the parent's keys are the parent's."""
+        """In a forked child: do not reuse the parent's keys."""
         self.drawn.clear()
 
     def draw(self) -> int:
-        """A key that was not used before, and more of them for `drawn`."""
+        """Return an unused key, and add more to `drawn`."""
         key, *more = _keys(os.urandom(4 * _KEYS))
         self.drawn += more
         return int(key)
@@ -60,7 +60,7 @@ class _Keyring:
 
 _KEYRING: Final = _Keyring()
 _drawn: Final = _KEYRING.drawn
-_repeating: dict[int, int] = {}  # by words: what makes a key, multiplied by it, follow itself so many times
+_repeating: dict[int, int] = {}  # by words: the factor that repeats a key so many times
 
 
 def _multiplier(words: int) -> int:
@@ -71,7 +71,7 @@ def _multiplier(words: int) -> int:
 
 
 def data_frame(opcode: int, payload: bytes, deflate: Deflate | None = None) -> bytes:
-    """One final, masked frame of a message, deflated if that is agreed and shortens it (RFC 6455, section 5.2)."""
+    """One final, masked frame of a message, deflated if that is negotiated and shortens it (RFC 6455, section 5.2)."""
     first = _FINAL | opcode
     if deflate is not None and (short := deflate.deflate(payload)) is not None:
         first, payload = first | _DEFLATED, short
@@ -92,7 +92,7 @@ def data_frame(opcode: int, payload: bytes, deflate: Deflate | None = None) -> b
 
 
 class Recorders(NamedTuple):
-    """The recorders for messages of one type, None for an event without handlers."""
+    """The recorders for messages of one type; None for an event without handlers."""
 
     kind: str
     started: Recorder | None
@@ -104,7 +104,7 @@ _UNHEARD: Final = Recorders("", None, None, None)
 
 
 class _Known:
-    """Recorders by what a protocol calls a message, and the version of the bus they are for."""
+    """Recorders by the protocol's message type, and the version of the bus they belong to."""
 
     __slots__ = ("heard", "known", "slots", "untyped", "version")
 
@@ -112,19 +112,19 @@ class _Known:
         self.version = -1
         self.heard = False
         self.slots: list[EventSlot] = []
-        self.untyped = 1  # if the profile keeps in what counts a message by its type: then the sums count it
+        self.untyped = 1  # 1 if the profile leaves out the event that counts by type: the sums count then
         self.known: dict[Any, Recorders] = {}
 
 
 class _Here(threading.local):
-    """The calling thread's recorders: one look-up, each of which costs as much as a call."""
+    """The calling thread's recorders, in one look-up, because each costs as much as a call."""
 
     def __init__(self) -> None:
         self.recorders = _Known()
 
 
 class Linked(Protocol):
-    """Where the link in use stands, None while there is none; `up` waits so many seconds for one, or raises
+    """Holds the link in use, None while there is none; `up` waits up to so many seconds for one, or raises
     NotConnected."""
 
     closing: Flag
@@ -163,9 +163,9 @@ class Sender:
         self._batch = ClockedBatch(self.flush)
 
     def send(self, message: Any, wait: float, *, urgent: bool = False) -> Link:
-        """Encode and send; the link it went out on. Raises EncodeError, NotConnected, RateLimited.
+        """Encode and send; returns the link that was used. Raises EncodeError, NotConnected, RateLimited.
 
-        What is urgent waits for no rate limit: an application heartbeat that comes late costs the connection.
+        An urgent message ignores the rate limit: a late answer to an application heartbeat costs the connection.
         """
         here = self._here.recorders
         if here.version != self._bus.version:
@@ -173,7 +173,7 @@ class Sender:
         raw = None
         try:
             recorders = here.known[raw := self._type_of(message)] if here.heard else _UNHEARD
-        except Exception:  # it came up first; or the protocol cannot name what it may well encode
+        except Exception:  # a new type; or the protocol cannot name what it may still encode
             recorders = self._recorders_of(raw)
         kind, started, completed, sent = recorders
         if started is not None:
@@ -209,8 +209,8 @@ class Sender:
     # -- recorders ----------------------------------------------------------------------------------------------------
 
     def _recorders_of(self, raw: Any) -> Recorders:
-        """Those of a type; None if it cannot be told. All events of a message are emitted by what is seen before it:
-        pairs stay whole."""
+        """The recorders of a type; `raw` is None if it is unknown. All events of a message use what is found before it
+        is sent: pairs stay whole."""
         here = self._here.recorders
         if here.version != self._bus.version:
             self._attend(here)
@@ -218,7 +218,7 @@ class Sender:
             return _UNHEARD
         try:
             return here.known[raw]
-        except Exception:  # it came up first; or it is no text, or one with methods of its own
+        except Exception:  # a new type; or not a str, or a subclass with its own methods
             return self._made(here, raw)
 
     def _attend(self, here: _Known) -> None:
@@ -230,7 +230,7 @@ class Sender:
     def _made(self, here: _Known, raw: Any) -> Recorders:
         try:
             kind = self._types(raw)
-        except Exception:  # a text with methods of its own
+        except Exception:  # a subclass of str with its own methods
             raw, kind = None, UNKNOWN
         typed = {"client_id": self._client_id, "type": kind}
         started, completed, sent = here.slots
@@ -259,8 +259,8 @@ class Sender:
     def _write(
         self, opcode: int, payload: bytes, sent: Recorder | None, wait: float, untyped: int, urgent: bool = False
     ) -> Link:
-        """Send one ready payload; the link it went out on. Raises NotConnected - a link that broke is over, and the
-        owner emits why - and RateLimited."""
+        """Send one ready payload; returns the link that was used. Raises RateLimited and NotConnected: then a link that
+        broke is over, and the owner emits why."""
         link = self._connection.link
         if link is None or link.session.loss is not None:
             link = self._connection.up(wait)
@@ -271,19 +271,19 @@ class Sender:
         size, batch, patience, free = len(payload), self._batch, self._patience, False
         frame = data_frame(opcode, payload, link.deflate)
         try:
-            # Unpacked: a signal's handler may come behind a call, but not between this step and the note of it.
+            # Unpacked: a signal's handler may run after a call, but not between this acquire and the assignment.
             (free,) = map(link.sending.acquire, _AT_ONCE)
             if not free:
                 (free,) = map(link.sending.acquire, _WAITING, (patience,))
             if not free:
-                raise NotConnected("another thread's message is stuck on its way out; nothing was sent")
+                raise NotConnected("another thread's message is stuck in the socket; nothing was sent")
             link.writer.send(frame, patience, batch.counts.append, (1, size, 0, 0, 0, 0, untyped))
             if batch.due != batch.flushed_at or len(batch.counts) >= MANY:
                 batch.plan()
         except NotConnected:
             self._unsent()
             raise
-        except BaseException:  # a signal's handler: what is out was counted
+        except BaseException:  # a signal's handler raised: what was sent is counted
             batch.plan()
             raise
         finally:
@@ -300,7 +300,7 @@ class Sender:
         if not pause:
             return
         if self._limit is not None and not self._limit.wait:
-            limited = RateLimited(f"the rate limit {self._limit} is used up; the next send may go in {pause:.3f} s")
+            limited = RateLimited(f"the rate limit {self._limit} is used up; send again in {pause:.3f} s")
             self._faults.raised(limited, "rate_limit", "warning")
             raise limited
         if self._connection.closing.wait(min(pause, threading.TIMEOUT_MAX)):
@@ -308,16 +308,16 @@ class Sender:
             raise NotConnected("the client was closed while a send waited for the rate limit")
 
     def _unsent(self) -> None:
-        """Count a message in error."""
+        """Count a message that failed."""
         self._batch.count((1, 0, 1, 0, 0, 0, 0))
 
     @property
     def due(self) -> int:
-        """When the sums are to leave, on time.monotonic_ns(); 0 while there are none."""
+        """When the sums are due, on time.monotonic_ns(); 0 while there are none."""
         return self._batch.due
 
     def flush(self) -> None:
-        """Emit the sums since they left last."""
+        """Emit the sums since the last flush."""
         sums = self._batch.take()
         if sums is not None:
             self._emit(events.MESSAGE_BATCH_PROCESSED, sums, direction="sent")

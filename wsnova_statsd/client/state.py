@@ -1,4 +1,4 @@
-"""Where a client stands, and how far it has come. Any thread, also code of a signal's handler: no lock."""
+"""A client's state, and the phase of its lifecycle. Any thread, also code of a signal's handler: no lock."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ..link.flag import Changes
 
 
 class State(Enum):
-    """Where a client stands."""
+    """The state of a client."""
 
     IDLE = "idle"
     CONNECTING = "connecting"
@@ -20,19 +20,19 @@ class State(Enum):
 
 
 class Phase(IntEnum):
-    """How far a lifecycle has come; it never goes back."""
+    """The phase of a lifecycle; it never goes back."""
 
     STARTING = 0  # the first link is being made
-    RUNNING = 1  # it was made
+    RUNNING = 1  # the first link was made
     ENDED = 2
     FORKED = 3  # this process is a child of the one that started it
 
 
-_ENDED: Final = Phase.ENDED  # a look-up in an enum takes as long as a call
+_ENDED: Final = Phase.ENDED  # an enum look-up costs as much as a call
 
 
 class Progress:
-    """The phase of a lifecycle. It moves forward only, whichever threads and signal handlers reach one at once."""
+    """The phase of a lifecycle. It only moves forward, even if threads and signal handlers change it at once."""
 
     def __init__(self) -> None:
         self.phase: Phase = Phase.STARTING
@@ -47,9 +47,9 @@ class Progress:
 
     @property
     def over(self) -> bool:
-        """Whether nothing more comes of it in this process."""
+        """True if it has ended in this process."""
         return self.phase >= _ENDED
 
     def wait(self, timeout: float | None) -> bool:
-        """Until it is over; False after `timeout` seconds."""
+        """Wait until it is over; False after `timeout` seconds."""
         return self._changed.wait_for(lambda: self.over, timeout)

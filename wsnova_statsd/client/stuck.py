@@ -1,10 +1,10 @@
-"""The watchdog for stuck handlers: looks once a second, on wsnova-clock, which clients are still busy with the same
-message, and emits message.process.stuck once for each one after STUCK_AFTER, with the stack and the processor time. It
-also has each client emit its sums that are overdue meanwhile.
+"""The watchdog for stuck handlers. Once a second, on wsnova-clock, it finds clients that are still busy with the same
+message, and after STUCK_AFTER it emits message.process.stuck once per message, with the stack and the processor time.
+It also has each client emit sums that have become overdue meanwhile.
 
-The owner, as it hands out messages, keeps what is in hand where it can be read from outside, and pays nothing else: no
-lock, no timer, no call. `watch` comes from a client's owner, `forget` from the thread that ends it; the rest runs on
-the clock, which looks only while there is a client to look at and a handler of the event.
+The owner, as it hands out messages, keeps the current one where it can be read from outside, and pays nothing else: no
+lock, no timer, no call. `watch` is called by a client's owner, `forget` by the thread that ends it; the rest runs on
+the clock, which looks only while there is a client to watch and the event has a handler.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ EVERY: Final = 1.0
 _FRAMES: Final = 30  # of a stack, the innermost
 _OURS: Final = (str(Path(__file__).parent), threading.__file__)
 
-# When a message was handed out (time.monotonic_ns(), 0 for none), its number among those of that time, and itself.
+# When a message was handed out (time.monotonic_ns(), 0 for none), its number among those of that time, the message.
 Hand = tuple[int, int, Any]
 
 
 class Watched(Protocol):
-    """What the watchdog sees of a client; `in_hand` and `kind_of` from any thread."""
+    """A client as the watchdog sees it; `in_hand` and `kind_of` in any thread."""
 
     @property
     def emit(self) -> Emitter: ...
@@ -50,12 +50,12 @@ class Watched(Protocol):
     def kind_of(self, message: Any) -> str: ...
 
     def look(self, now_ns: int) -> None:
-        """Emit sums that are overdue; on wsnova-clock."""
+        """Emit overdue sums; on wsnova-clock."""
 
 
 @dataclass(slots=True)
 class _Sight:
-    """What was seen of one client; `frame` and `clock_id` are its owner's."""
+    """The last observation of one client; `frame` and `clock_id` belong to its owner."""
 
     frame: Callable[[], FrameType | None]
     clock_id: int | None
@@ -73,18 +73,18 @@ class StuckWatchdog:
         process.on_fork(self)
 
     def after_fork(self) -> None:
-        """In a child: the clients are the parent's."""
+        """In a forked child: the clients are the parent's."""
         if not self._collects:
             self._collect()
         self._reset()
 
     def _reset(self) -> None:
-        self._lock = threading.RLock()  # guards the fields below; a signal's handler may close a client
+        self._lock = threading.RLock()  # guards the fields below; re-entrant: a signal's handler may close a client
         self._sights: weakref.WeakKeyDictionary[Watched, _Sight] = weakref.WeakKeyDictionary()
-        self._looking = False  # a job of the clock is to come
+        self._looking = False  # a job of the clock is scheduled
 
     def watch(self, client: Watched) -> None:
-        """The owner: look at this client from now on, and at the calling thread for it, if a handler is attached."""
+        """The owner: watch this client, with the calling thread as its owner, if a handler is attached."""
         slot = client.emit.slot
         if not (slot(events.MESSAGE_PROCESS_STUCK).handlers or slot(events.MESSAGE_BATCH_PROCESSED).handlers):
             return
@@ -110,8 +110,8 @@ class StuckWatchdog:
         for client, sight in sights:
             try:
                 self._look_at(client, sight)
-            except Exception as error:  # the next second looks again, and the others have their turn
-                log_fault(_log, error, "the watchdog for stuck handlers met a fault")
+            except Exception as error:  # the other clients still have their turn, and the next second looks again
+                log_fault(_log, error, "the watchdog for stuck handlers failed")
 
     def _look_at(self, client: Watched, sight: _Sight) -> None:
         client.look(time.monotonic_ns())
@@ -127,7 +127,7 @@ class StuckWatchdog:
         stack = self._stack(sight)
         spent, duration = _cpu_ns(sight.clock_id), time.monotonic_ns() - began
         kind = client.kind_of(message)
-        if client.in_hand()[:2] != sight.mark:  # it came back just now
+        if client.in_hand()[:2] != sight.mark:  # the handler returned just now
             return
         sight.emitted = True
         measurements = {"duration": duration}
@@ -154,13 +154,14 @@ class StuckWatchdog:
 
 
 def _owner() -> tuple[Callable[[], FrameType | None], int | None]:
-    """What finds the frame of the calling thread, and its processor clock; asked there, because asking for an ended
-    thread's is fatal, as it is for the id of a greenlet, which gevent and eventlet give for the thread's."""
+    """A function that finds the frame of the calling thread, and the thread's processor clock. Determined here, in that
+    thread, because asking for an ended thread's clock is fatal. So it is for a greenlet's id, which gevent and eventlet
+    return as the thread's."""
     ident = threading.get_ident()
-    # Not by the frames: those of all threads are made for it, and there may be thousands.
-    if isinstance(threading.get_ident, BuiltinFunctionType):  # what patches it has a function of Python's
+    # Not by the frames: that would create those of all threads, and there may be thousands.
+    if isinstance(threading.get_ident, BuiltinFunctionType):  # a patch replaces it by a Python function
         return partial(_frame_of, ident), _clock_id(ident)
-    greenlet = sys.modules.get("greenlet")  # none with a patch of somebody else
+    greenlet = sys.modules.get("greenlet")  # None if another library patched threading
     current = weakref.ref(greenlet.getcurrent()) if greenlet is not None else lambda: None
     return (lambda: getattr(current(), "gr_frame", None)), None
 
@@ -184,7 +185,7 @@ def _cpu_ns(clock_id: int | None) -> int | None:
 
 
 def stack_of(frame: FrameType | None) -> list[str]:
-    """`file:line function: source` of a thread's frames, innermost first; without ours, which called the handler."""
+    """`file:line function: source` of a thread's frames, innermost first; without our own outer frames."""
     frames = list(traceback.walk_stack(frame)) if frame is not None else []
     while len(frames) > 1 and frames[-1][0].f_code.co_filename.startswith(_OURS):
         frames.pop()

@@ -1,10 +1,10 @@
-"""Subscribe, unsubscribe, restore: what is said about channels, and what it comes to. It emits subscription.*.
+"""Subscribe, unsubscribe and restore channels. It emits subscription.*.
 
-Only a first rejection makes a channel unwanted; a restore that fails is emitted as an error and tried again, with
-growing pauses, until it succeeds or the channel is unwanted. One message is about as many channels as the protocol
-takes; if it fails as a whole, each of them is asked for alone. Public calls run in any thread and wait there; one about
-a channel and a verb follows the other. Restores are sent by the owner and wait for nobody: what they come to is emitted
-by the thread that finds the answer.
+Only the rejection of a first subscription makes a channel unwanted; a failed restore is emitted as an error and
+retried, with growing pauses, until it succeeds or the channel is unwanted. A message names as many channels as the
+protocol allows; if it fails as a whole, each channel is requested separately. Public calls run in any thread and wait
+there; calls with the same verb and channel follow each other. Restores are sent by the owner and wait for nothing:
+their outcome is emitted by the thread that finds the answer.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from .replies import Pending, Replies
 from .requests import Asked, Requests, deadline
 from .sender import Sender
 
-_FIRST_RETRY: Final = 1.0  # seconds after a restore that failed
+_FIRST_RETRY: Final = 1.0  # seconds after a failed restore
 _RESTORE_TIMEOUT: Final = 10.0
 _EVENTS: Final = {
     "subscribe": (events.SUBSCRIPTION_SUBSCRIBE_STARTED, events.SUBSCRIPTION_SUBSCRIBE_COMPLETED),
@@ -44,13 +44,13 @@ _EVENTS: Final = {
 
 @dataclass(slots=True)
 class _Talk:
-    """One conversation about a channel; `asked` is None where servers give no answer. `shared` with other channels: one
-    reply answers for all; `split` if that is an error, which may be meant for another one."""
+    """One exchange about a channel; `asked` is None if the server sends no answer. `shared`: one reply answers for
+    several channels; `split`: that reply is an error, which may be meant for another channel."""
 
     verb: str
     channel: Hashable
     restored: bool
-    link: int  # how many links were lost before it
+    link: int  # how many links were lost before this one
     began_ns: int
     asked: Asked | None = None
     claim: int = 0
@@ -60,8 +60,8 @@ class _Talk:
 
 
 class Subscriptions:
-    """The channels of one client. `up` gives the link, or raises NotConnected; `lower` is called with when a restore is
-    due."""
+    """The channels of one client. `up` returns the link, or raises NotConnected; `lower` is called with the time at
+    which a restore is due."""
 
     def __init__(
         self,
@@ -87,7 +87,7 @@ class Subscriptions:
 
     def subscribe(self, channel: Any, timeout: float) -> None:
         """Want a channel and wait for its confirmation. Raises SubscriptionRejected, NotConnected, and RequestTimeout,
-        RequestInterrupted or RateLimited: after these three it is still wanted, and asked for again."""
+        RequestInterrupted or RateLimited: after these three it is still wanted, and requested again."""
         until = deadline(timeout)
         check_channel(channel)
         self._up(0.0)
@@ -95,7 +95,7 @@ class Subscriptions:
 
     @property
     def wanted(self) -> list[Hashable]:
-        """Every channel asked for, in order. Any thread."""
+        """Every wanted channel, in order. Any thread."""
         return self._table.wanted
 
     @property
@@ -104,8 +104,8 @@ class Subscriptions:
         return self._table.confirmed
 
     def subscribe_all(self, channels: Iterable[Any], timeout: float) -> None:
-        """Owner: want several at once, when a client starts. Raises SubscriptionRejected, also for what the protocol
-        raises; any other failure is emitted, and the channel restored or asked for again."""
+        """Owner: subscribe several at once, when a client starts. Raises SubscriptionRejected, also for an error of the
+        protocol; any other failure is emitted, and the channel restored or requested again."""
         try:
             self._subscribe(list(dict.fromkeys(channels)), deadline(timeout))
         except RequestTimeout as error:
@@ -115,7 +115,7 @@ class Subscriptions:
         except (SubscriptionRejected, RequestError):
             raise
         except Exception as error:
-            raise SubscriptionRejected(f"a channel cannot be asked for: {self._faults.text(error)}") from error
+            raise SubscriptionRejected(f"a channel cannot be subscribed: {self._faults.text(error)}") from error
 
     def _subscribe(self, channels: list[Hashable], until: float) -> None:
         fresh = {channel for channel in channels if self._table.want(channel)}
@@ -133,7 +133,7 @@ class Subscriptions:
                     for channel in batch:
                         self._failed(channel, self._table.links, None)
                     faults.append(error)
-                except Exception as error:  # the protocol cannot, or an earlier question about it is still open
+                except Exception as error:  # the protocol failed, or an earlier request about it is still open
                     if len(batch) > 1:
                         alone += [[channel] for channel in batch]
                         continue
@@ -152,10 +152,10 @@ class Subscriptions:
             if isinstance(fault, RequestTimeout | SubscriptionRejected):
                 self._faults.pass_on(fault)
         for fault in faults[:1]:
-            raise fault  # a rejection before what is tried again
+            raise fault  # rejections come before failures that are retried
 
     def _subscribed(self, talk: _Talk, result: str) -> Exception | None:
-        """What a first subscription came to."""
+        """Handle the outcome of a first subscription."""
         channel = talk.channel
         if result == "ok":
             self._made(talk)
@@ -179,7 +179,7 @@ class Subscriptions:
         )
 
     def unsubscribe(self, channel: Any, timeout: float) -> None:
-        """Want a channel no more and wait for the confirmation. Raises like subscribe; it is unwanted in any case."""
+        """Unsubscribe a channel and wait for the confirmation. Raises like subscribe; it is unwanted in any case."""
         until = deadline(timeout)
         self._table.unwant(check_channel(channel))
         (talk,) = self._begin("unsubscribe", [channel], until, None)
@@ -188,18 +188,18 @@ class Subscriptions:
             raise RequestInterrupted(f"the connection was lost; channel {channel!r} ended with it")
         if result == "ok":
             return
-        error: WsnovaError = RequestTimeout(f"the end of channel {channel!r} was not confirmed in time")
+        error: WsnovaError = RequestTimeout(f"the unsubscribe of channel {channel!r} was not confirmed in time")
         if result == "rejected":
             why = talk.detail or "no reason given"
-            error = SubscriptionRejected(f"the server refused to end channel {channel!r}: {why}")
+            error = SubscriptionRejected(f"the server refused to unsubscribe channel {channel!r}: {why}")
         self._faults.raised(error, "subscription", "error")
         raise error
 
     def _begin(
         self, verb: str, channels: list[Hashable], until: float, on_done: Callable[[_Talk, str], None] | None
     ) -> list[_Talk]:
-        """Send the message that (un)subscribes these channels. What is under way already is left out if no thread is to
-        wait for it (`on_done`). Raises NotConnected, RequestTimeout, and whatever the protocol raises."""
+        """Send the message that (un)subscribes these channels. Channels that are under way already are left out if no
+        thread will wait (`on_done`). Raises NotConnected, RequestTimeout, and whatever the protocol raises."""
         protocol, replies, how = self._protocol, self._replies, self._protocol.acknowledges()
         if how not in ("none", "ack", "reply"):
             raise one_of(f"{type(protocol).__name__}.acknowledges()", how, ("none", "ack", "reply"))
@@ -238,7 +238,7 @@ class Subscriptions:
     def _expect(
         self, pending: Pending, talks: list[_Talk], on_done: Callable[[_Talk, str], None] | None
     ) -> list[_Talk]:
-        """Expect one answer for these; none of them if another thread does, and no thread is to wait for it."""
+        """Expect one answer for these. Returns none of them if it is expected already and no thread will wait."""
         if on_done is not None:
 
             def done(settled: Pending) -> None:
@@ -253,7 +253,7 @@ class Subscriptions:
         for talk in talks:
             talk.asked = asked
             if talk.verb == "subscribe" and not talk.restored:
-                talk.claim = self._table.claim(talk.channel)  # the one before us may be refused
+                talk.claim = self._table.claim(talk.channel)  # an earlier request may be refused
         return talks
 
     def _send(self, talks: list[_Talk], message: Any) -> None:
@@ -265,32 +265,32 @@ class Subscriptions:
             link = self._sender.send(message, 0.0)
         except BaseException:
             for talk in talks:
-                self._tell_completed(talk, "interrupted", confirmed=False)
+                self._emit_completed(talk, "interrupted", confirmed=False)
             raise
         for talk in talks:
             if talk.asked is not None:
                 talk.asked.sent_on(link)
 
     def _end(self, talk: _Talk) -> str:
-        """Wait for the answer; how it came out."""
+        """Wait for the answer and return the outcome."""
         if talk.asked is None:
             return self._completed(talk, None)
         try:
             self._requests.wait(talk.asked)
-        except BaseException:  # Ctrl-C, say
-            self._tell_completed(talk, "interrupted", confirmed=False)
+        except BaseException:  # for example Ctrl-C
+            self._emit_completed(talk, "interrupted", confirmed=False)
             raise
         return self._completed(talk, talk.asked.pending)
 
     def _completed(self, talk: _Talk, pending: Pending | None) -> str:
-        """Emit the outcome of a conversation."""
+        """Emit the outcome of an exchange."""
         result = "ok" if pending is None else str(pending.result)
         if pending is not None:
             talk.detail = pending.detail
             talk.split = talk.shared and result == "rejected"
             if result == "ok" and self._protocol.acknowledges() == "reply":
                 result = self._judged(talk, pending.answer)
-        self._tell_completed(talk, result, confirmed=pending is not None and result == "ok")
+        self._emit_completed(talk, result, confirmed=pending is not None and result == "ok")
         return result
 
     def _judged(self, talk: _Talk, reply: Any) -> str:
@@ -301,7 +301,7 @@ class Subscriptions:
             accepted = False
         return "ok" if accepted else "rejected"
 
-    def _tell_completed(self, talk: _Talk, result: str, *, confirmed: bool) -> None:
+    def _emit_completed(self, talk: _Talk, result: str, *, confirmed: bool) -> None:
         self._emit(
             _EVENTS[talk.verb][1],
             {"duration": time.monotonic_ns() - talk.began_ns},
@@ -318,28 +318,28 @@ class Subscriptions:
     # -- restores -----------------------------------------------------------------------------------------------------
 
     def restore(self) -> None:
-        """Owner, on a later link: ask for every wanted channel again, and wait for nothing."""
+        """Owner, on a later link: request every wanted channel again, and wait for nothing."""
         self._restore(self._table.wanted)
 
     def next_due(self) -> float | None:
-        """When `retry` has something to do."""
+        """When `retry` is due."""
         return self._table.next_due()
 
     def retry(self, now: float) -> None:
-        """Owner: try those restores again whose pause is over."""
+        """Owner: retry the restores whose pause is over."""
         self._restore(self._table.due(now))
 
     def lost(self) -> None:
-        """The link is gone, and every confirmation with it."""
+        """The link is lost, and every confirmation with it."""
         self._table.lost()
 
     def _failed(self, channel: Hashable, link: int, fault: Fault | None) -> None:
-        """It was not confirmed: it is asked for again after a pause."""
+        """It was not confirmed: request it again after a pause."""
         self._table.failed(channel, link, time.monotonic(), fault)
         self._plan()
 
     def _divide(self, channel: Hashable, link: int) -> None:
-        """Its message failed, perhaps for another channel: it is asked for again alone."""
+        """Its message failed, perhaps for another channel: request it separately."""
         self._table.divide(channel, link, time.monotonic())
         self._plan()
 
@@ -363,7 +363,7 @@ class Subscriptions:
                 fault: Fault | None = self._faults.occurred(error, "subscription", "error")
                 for channel in batch:
                     self._failed(channel, link, fault)
-                    fault = None  # it is handled once
+                    fault = None  # a fault is handled once
                 continue
             for talk in talks:
                 if talk.asked is None:
@@ -371,13 +371,13 @@ class Subscriptions:
                     self._made(talk)
 
     def _restored(self, talk: _Talk, result: str) -> None:
-        """What a restore came to; in the thread that found the answer."""
+        """Handle the outcome of a restore, in the thread that found the answer."""
         if result == "ok":
             self._made(talk)
         elif talk.split:
             self._divide(talk.channel, talk.link)
         elif result != "interrupted":  # the next link restores it
             why = talk.detail or result
-            error = SubscriptionRejected(f"channel {talk.channel!r} could not be restored ({why}); it is tried again")
+            error = SubscriptionRejected(f"channel {talk.channel!r} could not be restored ({why}); it is retried")
             fault = self._faults.occurred(error, "subscription", "error")
             self._failed(talk.channel, talk.link, fault)

@@ -1,1 +1,1 @@
-"""Helpers for what an application runs in, one file each; nothing here is imported unless it is asked for."""
+"""Integrations with frameworks, servers and libraries, one file each; nothing here is imported until it is used."""

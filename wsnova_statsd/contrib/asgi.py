@@ -1,7 +1,7 @@
-"""lifespan: clients run as long as an ASGI application serves, and what was counted is shipped when its server ends.
+"""lifespan: clients run as long as an ASGI application serves, and pending counts are sent when its server ends.
 
 ASGI servers raise SIGTERM again after their shutdown, so that no exit hook of Python runs; the end of the application's
-lifespan comes before that. Runs in the thread of the server's event loop, which it holds up for at most `timeout`
+lifespan comes before that. Runs in the thread of the server's event loop, which it blocks for at most `timeout`
 seconds. No library is imported.
 """
 
@@ -24,7 +24,7 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
-Lifespan = Callable[[Any], AbstractAsyncContextManager[Any]]  # what frameworks take as theirs
+Lifespan = Callable[[Any], AbstractAsyncContextManager[Any]]  # the type of a framework's lifespan
 _AROUND: Final = "lifespan(client)(application)"
 _DECORATOR: Final = "contextlib.asynccontextmanager"
 _STARTED: Final = {"type": "lifespan.startup.complete"}
@@ -40,12 +40,12 @@ def lifespan(app: Callable[..., Any], /, *, inner: Lifespan | None = ..., timeou
 
 
 def lifespan(*clients: Any, inner: Lifespan | None = None, timeout: float = process.EXIT_SECONDS) -> Any:
-    """Clients start, and wait for nothing, when an application serves; at its end, within `timeout` seconds, they are
-    closed before it ends and what was counted is flushed after. In each process that serves, so in each worker.
+    """Start clients, without waiting, when an application serves; at its end, within `timeout` seconds, close them
+    before it ends and flush after it. In each process that serves, that is in each worker.
 
-    `FastAPI(lifespan=lifespan(client, inner=mine))`, where `mine` is a lifespan of your own, and the same of Starlette;
-    any ASGI application: `application = lifespan(client)(application)`. Without clients it flushes alone, and may be
-    given as it is: `FastAPI(lifespan=lifespan)`, `application = lifespan(application)`. An application that knows no
+    `FastAPI(lifespan=lifespan(client, inner=mine))`, where `mine` is your own lifespan, and the same for Starlette; for
+    any ASGI application: `application = lifespan(client)(application)`. Without clients it only flushes, and may be
+    passed as it is: `FastAPI(lifespan=lifespan)`, `application = lifespan(application)`. An application without a
     lifespan gets one. Raises ConfigurationError.
     """
     checks.seconds("timeout", timeout, zero=True)
@@ -58,20 +58,20 @@ def lifespan(*clients: Any, inner: Lifespan | None = None, timeout: float = proc
     for client in clients:
         if not isinstance(client, Client):
             raise ConfigurationError(
-                f"lifespan was given {checks.shown(client)}; give it clients: {_AROUND}, or one application: "
+                f"lifespan was passed {checks.shown(client)}; pass clients: {_AROUND}, or one application: "
                 "lifespan(application)"
             )
 
     def serving_them(app: Any) -> Serving:
-        if not callable(app):  # a server's scope
-            raise ConfigurationError(f"this lifespan has no application yet: write {_AROUND}")
+        if not callable(app):  # the scope of a server
+            raise ConfigurationError(f"this lifespan has no application yet; use {_AROUND}")
         return Serving(app, clients, inner, timeout)
 
     return serving_them
 
 
 class Serving(AbstractAsyncContextManager[Any]):
-    """An ASGI application around another, and an asynchronous context manager of it, as frameworks want one."""
+    """An ASGI application around another, and its asynchronous context manager, as frameworks expect one."""
 
     def __init__(self, app: Any, clients: Iterable[Client[Any]], inner: Lifespan | None, timeout: float) -> None:
         self._app = app
@@ -109,7 +109,7 @@ class Serving(AbstractAsyncContextManager[Any]):
             if asked:
                 await self.__aexit__(None, None, None)
                 raise
-        if not asked:  # it knows no lifespan
+        if not asked:  # it does not support lifespan
             await receive()
             await self.__aenter__()
             await send(dict(_STARTED))
@@ -120,7 +120,7 @@ class Serving(AbstractAsyncContextManager[Any]):
     # -- as the lifespan of a framework -------------------------------------------------------------------------------
 
     async def __aenter__(self) -> Any:
-        """The application begins: first what is within, whose state this returns, then the clients."""
+        """The application begins: first the inner lifespan, whose state this returns, then the clients."""
         state = None
         if self._inner is not None:
             self._entered = self._inner(self._app)
@@ -141,10 +141,10 @@ class Serving(AbstractAsyncContextManager[Any]):
             serving.start(*self._clients)
 
     def _close(self) -> None:
-        """While the application still has what their handlers use."""
+        """Called while the resources that handlers use still exist."""
         deadline = time.monotonic() + self._timeout / 2
         for client in self._clients:
             client.at_exit(deadline)
 
     def _finish(self) -> None:
-        process.finish(self._timeout, interrupting=True)  # a signal's handler may come, as in any main thread
+        process.finish(self._timeout, interrupting=True)  # a signal's handler may run, as in any main thread

@@ -1,8 +1,9 @@
-"""What `wsnova-statsd run` has happen in a program that knows nothing of this library.
+"""What `wsnova-statsd run` does inside a program that does not use this library.
 
-The libraries that it has imported are instrumented, and the first of its clients that dials starts a Monitor made of
-the environment - not before: a process that has no client gets no thread. The program's output stays its own: records
-go to the logging that it configures, or with WSNOVA_STATSD_LOG to stderr. In any thread that imports, or dials.
+The libraries that the program has imported are instrumented. Its first client that dials starts a Monitor configured by
+the environment - not before, so that a process without a client gets no thread. The program's output is not changed:
+records go to the logging that it configures, or with WSNOVA_STATSD_LOG to stderr. Runs in any thread that imports, or
+dials.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from ..events import CLIENT_OPENED
 from ..monitor import init_from_env
 from ..redaction import describe_error
 
-# A library that is instrumented, and what does it.
+# A supported library, and the module that instruments it.
 _WAYS: Final = {"websocket": "websocket_app", "websockets.sync.client": "websockets_sync"}
 _FORMAT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 _PORT: Final = f"{environment.PREFIX}PROMETHEUS_PORT"
@@ -30,7 +31,7 @@ _done: Final[dict[str, object]] = {}
 
 
 def instrument() -> None:
-    """Instrument what of the libraries is imported, each once."""
+    """Instrument those of the libraries that are imported, each once."""
     me = object()
     if _done.setdefault("", me) is me:
         _write_records()
@@ -44,7 +45,7 @@ def instrument() -> None:
 
 
 def _write_records() -> None:
-    """To stderr if the program has them written nowhere, and this is asked for; without it never there."""
+    """Log to stderr if WSNOVA_STATSD_LOG is on and the program has no logging handlers; otherwise never to stderr."""
     package = logging.getLogger(__name__.partition(".")[0])
     handler: logging.Handler = logging.NullHandler()
     if environment.switched_on(os.environ, "LOG"):
@@ -56,8 +57,8 @@ def _write_records() -> None:
 
 
 def _start(event: str, measurements: Mapping[str, Any], metadata: Mapping[str, Any], config: object) -> None:
-    """A client begins. If it is the first of another library, and the program has not set up telemetry itself: start
-    a Monitor, and let it hear of this client too."""
+    """A client begins. If it is the first of another library, and the program has not set up telemetry itself, start a
+    Monitor, and pass this event to it too."""
     me = object()
     if "emits" not in metadata or _done.setdefault(CLIENT_OPENED, me) is not me:
         return
@@ -67,17 +68,17 @@ def _start(event: str, measurements: Mapping[str, Any], metadata: Mapping[str, A
     try:
         _init()
     except Exception as error:
-        _log.error("nothing is measured: %s", describe_error(error))
+        _log.error("this program is not measured: %s", describe_error(error))
     else:
         telemetry.execute(event, measurements, metadata)
 
 
 def _init() -> None:
-    """Start the Monitor. Of several processes only one can have the port for Prometheus: the others go without."""
+    """Start the Monitor. Only one of several processes can use the port for Prometheus: the others run without it."""
     try:
         init_from_env()
     except ConfigurationError as error:
         if not isinstance(error.__cause__, OSError):
             raise
         init_from_env({name: value for name, value in os.environ.items() if name != _PORT})
-        _log.warning("this process is measured, and shows Prometheus nothing: %s", describe_error(error))
+        _log.warning("this process is measured, without an endpoint for Prometheus: %s", describe_error(error))

@@ -1,8 +1,8 @@
 """WebSocket clients in a Flask application: `WSNova(app)`, or `init_app(app)` in a factory.
 
-The configuration, `WSNOVA_STATSD_CLIENTS` and `WSNOVA_STATSD_*`, is read by init_app, which starts nothing but where a
-server is loading the application: `flask run`, but for the process that only reloads it, gunicorn, uvicorn, waitress
-and their like. Under other servers the first request starts the clients; commands, shells and tests start nothing.
+init_app reads the configuration, `WSNOVA_STATSD_CLIENTS` and `WSNOVA_STATSD_*`. It starts clients only if a server is
+loading the application: `flask run` (not the process that only reloads), gunicorn, uvicorn, waitress and the like.
+Under other servers the first request starts the clients; commands, shells and tests start nothing.
 """
 
 from __future__ import annotations
@@ -39,19 +39,19 @@ if [int(part) for part in importlib.metadata.version("flask").split(".")[:2]] < 
 
 
 class WSNova:
-    """The extension. One may be set up for several applications; a process has each client once all the same.
+    """The extension. You may set it up for several applications; a process still has each client only once.
 
-    Raises ConfigurationError at once for a configuration that is not usable.
+    Raises ConfigurationError at once for an invalid configuration.
     """
 
     def __init__(self, app: flask.Flask | None = None) -> None:
         self._handlers: dict[str, Callable[[Any], object]] = {}
-        self._site: Site | None = None  # of the application that was set up last
+        self._site: Site | None = None  # of the last application that was set up
         if app is not None:
             self.init_app(app)
 
     def init_app(self, app: flask.Flask) -> None:
-        """Read the configuration of this application, and have its clients start with its server."""
+        """Read the configuration of this application, and start its clients with its server."""
         settings = read_site({name: value for name, value in app.config.items() if name.startswith("WSNOVA")})
         if settings.problems:
             raise ConfigurationError(settings.problems[0])
@@ -66,15 +66,15 @@ class WSNova:
                 app.before_request(functools.partial(_start_with_first_request, app, site, []))
 
     def client(self, name: str) -> Client[Any]:
-        """The client that WSNOVA_STATSD_CLIENTS has under this name; made at the first call, started by the server.
+        """The client with this name in WSNOVA_STATSD_CLIENTS; created at the first call, started by the server.
 
-        Raises ConfigurationError for an unknown name, and for a client that cannot be made.
+        Raises ConfigurationError for an unknown name, and for a client that cannot be created.
         """
         return self._set_up().client(name)
 
     def on_message(self, name: str) -> Callable[[Handler], Handler]:
-        """A decorator: the function is called, in an application context, with each message of the client of this name,
-        one that was given by its URL. The last one counts."""
+        """A decorator: the function is called, in an application context, with each message of the client with this
+        name, if that is configured by a URL. The last function counts."""
 
         def register(function: Handler) -> Handler:
             self._handlers[name] = function
@@ -83,8 +83,8 @@ class WSNova:
         return register
 
     def start(self) -> None:
-        """Start the Monitor and the clients, in a process that serves in a way nothing here knows of. What cannot be
-        started is logged. Started already: nothing happens."""
+        """Start the Monitor and the clients, in a process that serves in a way unknown here. What cannot be started is
+        logged. Does nothing if already started."""
         self._set_up().start()
 
     def _set_up(self) -> Site:
@@ -106,7 +106,7 @@ def _in_context(app: flask.Flask, function: Callable[..., object]) -> Callable[.
 
 
 def _served() -> bool:
-    """Whether a server is loading the application, in the process that will serve it."""
+    """True if a server is loading the application, in the process that will serve it."""
     context = click.get_current_context(silent=True)
     if context is not None and isinstance(context.find_root().command, flask.cli.FlaskGroup):
         return context.command is flask.cli.run_command and _serves(context)
@@ -114,14 +114,14 @@ def _served() -> bool:
 
 
 def _serves(context: click.Context) -> bool:
-    """Whether this `flask run` serves, and does not only start itself anew in order to reload."""
+    """True if this `flask run` serves, and does not only restart itself to reload."""
     asked = context.params.get("reload")
     reloads = flask.helpers.get_debug_flag() if asked is None else asked
     return not reloads or os.environ.get("WERKZEUG_RUN_MAIN") == "true"
 
 
 def _start_with_first_request(app: flask.Flask, site: Site, begun: list[bool]) -> None:
-    """Before each request. The one that a test client makes names no server."""
+    """Called before each request. A request of a test client names no server."""
     environ = flask.request.environ
     if not begun and not app.testing and ("SERVER_SOFTWARE" in environ or "uwsgi.version" in environ):
         begun.append(True)
@@ -141,15 +141,16 @@ def _commands(site: Site) -> click.Group:
             raise click.ClickException(str(error)) from error
 
     name = click.Argument(["names"], metavar="[NAME]...", nargs=-1)
-    told = "Touched every 5 s while the clients' threads live."
-    file = click.Option(["--health-file"], metavar="PATH", help=told)
-    what = "Run clients of WSNOVA_STATSD_CLIENTS, all without a name, until SIGTERM (status 0) or Ctrl-C (130)."
+    touched = "Touched every 5 s while the clients' threads live."
+    file = click.Option(["--health-file"], metavar="PATH", help=touched)
+    what = "Run the named clients of WSNOVA_STATSD_CLIENTS, or all, until SIGTERM (status 0) or Ctrl-C (130)."
     command = click.Command("listen", callback=listen, params=[name, file], help=what)
     return click.Group("wsnova", commands=[command], help="WebSocket clients of this application.")
 
 
 def _health(live: bool = False) -> flask.Response:
-    """200 with `status` ok or degraded; 503 if a client is closed or forked or, unless `live`, away for too long."""
+    """200 with `status` ok or degraded; 503 if a client is closed or forked or, unless `live`, disconnected for too
+    long."""
     site = flask.current_app.extensions.get(_NAME) or Site(Settings(), lambda function: function, {})
     status, text = site.health(live=live)
     return flask.Response(text, status, {"Cache-Control": "no-store"}, mimetype="application/json")

@@ -1,25 +1,25 @@
-"""A client of another library: what happened to its connections and messages becomes events, sums, state and zeros.
+"""A client of another library: its connections and messages become events, sums, state and zeros.
 
-An instrumentation says what it saw; all rules - what leaves by the profile, types, slow messages, one-second sums, how
-far behind, what an outage is - are those of `client/`. One Foreign is one client id with one connection at a time, and
-goes on over many: see `roster`, which gives the Foreign for a connection that is about to be dialled.
+An instrumentation reports what it observed; all rules - which events a profile emits, types, slow messages, one-second
+sums, how far behind, what an outage is - are those of `client/`. One Foreign is one client id with one connection at a
+time, and continues over many connections: see `roster`, which returns the Foreign for a connection before its dial.
 
     given = Given(client_id, profile, message_type, tags, bus)       # checked; see `given`
-    foreign = ROSTER.take(given, url, seat)             # None if the id belongs to another client: a record was logged
-    foreign.connecting(url)                             # a dial begins; then one of these three
-    link = foreign.connected(waiting)                   # upgraded; `waiting` gives the bytes that wait to be read
-    foreign.failed(failure(exception, url))             # refused; see `foreign_link` for that and for what ends a link
+    foreign = ROSTER.take(given, url, seat)             # None if the id belongs to another client, which is logged
+    foreign.connecting(url)                             # a dial begins; then one of the next three
+    link = foreign.connected(waiting)                   # upgraded; `waiting` returns the bytes that wait to be read
+    foreign.failed(failure(exception, url))             # failed; see `foreign_link` for that and for what ends a link
     foreign.cancelled()                                 # the dial was interrupted: nothing is emitted
-    link = foreign.adopted(url, waiting)                # in their place: a connection that was open already
-    foreign.ended(link, loss)                           # any thread, any number of times: the first one counts
-    span = foreign.received(payload, opcode, waited, size)   # a whole data message, at the moment it is here
-    foreign.begin(span); foreign.processed(span, took)  # around what handles it; or foreign.ignored(span)
-    foreign.sent(payload, opcode, size); foreign.unsent()    # it was booked before: `sending((1, size, 0, 0, 0, 0, 0))`
+    link = foreign.adopted(url, waiting)                # instead of these: the connection was already open
+    foreign.ended(link, loss)                           # any thread, any number of times: the first call counts
+    span = foreign.received(payload, opcode, waited, size)   # a whole data message, when it arrives
+    foreign.begin(span); foreign.processed(span, took)  # around its handler; or foreign.ignored(span)
+    foreign.sent(payload, opcode, size); foreign.unsent()    # counted before: `sending((1, size, 0, 0, 0, 0, 0))`
     foreign.pinged(); foreign.ponged(); foreign.missed()
     foreign.close()                                     # for good: its id is free
 
-Threads: every method from any. Messages are read by one thread at a time as a rule; each thread has recorders of its
-own. Nothing raises into the program but what a signal's handler raises. In a forked child a Foreign is silent.
+Threads: every method from any. As a rule one thread at a time reads messages; each thread has its own recorders.
+Nothing raises into the program except what a signal's handler raises. In a forked child a Foreign emits nothing.
 """
 
 from __future__ import annotations
@@ -64,10 +64,10 @@ _POLITE: Final = f"close_{NORMAL}"
 
 
 class Seat(Protocol):
-    """What dials for a Foreign: an app, or a connection. Held weakly."""
+    """The object that dials for a Foreign: an app, or a connection. Held weakly."""
 
     def busy(self) -> bool:
-        """Whether it has a link, dials, or may dial again by itself. Any thread."""
+        """True if it has a link, dials, or may dial again by itself. Any thread."""
 
 
 class Foreign(ForeignMessages):
@@ -82,15 +82,15 @@ class Foreign(ForeignMessages):
         self.host: str
         self.uri: str
         self.host, self.uri = uri_of(url)
-        self.thread: int = threading.get_ident()  # that dialled last
+        self.thread: int = threading.get_ident()  # the thread that dialled last
         self.seat: Callable[[], Seat | None] = lambda: None
         self._events = ConnectionEvents(self.emit, self._faults, 0)
         self._policy = RetryPolicy(profile)
         self._downtime = Downtime(self.emit.down)
         self._begun = False
         self._dialled_ns = 0
-        self._lost_ns = 0  # since when there is no link, or the first dial failed
-        self.since_ns: int = 0  # the last loss or failure
+        self._lost_ns = 0  # when the link was lost, or the first dial failed
+        self.since_ns: int = 0  # of the last loss or failure
         self._cause = ""
         self._closed = Turn()
         self._changed = Changes()
@@ -98,24 +98,24 @@ class Foreign(ForeignMessages):
         process.on_fork(self)
         process.at_exit(self, process.CLIENT)
 
-    # -- what holds an id; what reporters and Monitors ask -------------------------------------------------------------
+    # -- as the holder of an id; for reporters and Monitors ------------------------------------------------------------
 
     def busy(self) -> bool:
-        """Whether another connection of this id would be a second one at once."""
+        """True if another connection with this id would be a second one at the same time."""
         seat = self.seat()
         return seat is not None and seat.busy()
 
     def wait(self, timeout: float | None) -> bool:
-        """Until it is closed; False after `timeout` seconds."""
+        """Wait until it is closed; False after `timeout` seconds."""
         return self._changed.wait_for(lambda: self.over, timeout)
 
     @property
     def closed(self) -> bool:
-        """Its id is free for another one."""
+        """True if another client may use its id."""
         return self.over
 
     def announce(self) -> None:
-        """Emit that it is there, unless it is over."""
+        """Emit that it exists, unless it is over."""
         if self._begun and not self.over:
             opened(self.bus, self.emit.whose, self.uri, profile=self.profile, emits=self.given.emits)
 
@@ -123,19 +123,19 @@ class Foreign(ForeignMessages):
         """A Monitor with this profile begins: emit the state. True if this client keeps another profile."""
         if not self._begun or self.over:
             return False
-        self.emit.tell_state()
+        self.emit.emit_state()
         return self.given.profile is None and self.profile != profile
 
     def pending(self) -> Foreign | None:
-        """What has sums."""
+        """This client, if it may have sums."""
         return self if self._begun and not self.over else None
 
     def has_sums(self, by: float) -> bool:
-        """Whether some are due by this time, on time.monotonic_ns()."""
+        """True if there are sums due by this time, on time.monotonic_ns()."""
         return 0 < self._received.due <= by or 0 < self._sent.due <= by or self._downtime.runs
 
     def emit_sums(self, by: float) -> None:
-        """wsnova-clock: emit those."""
+        """wsnova-clock: emit them."""
         if 0 < self._received.due <= by:
             self._flush_received()
         if 0 < self._sent.due <= by:
@@ -150,12 +150,12 @@ class Foreign(ForeignMessages):
         living.add(self)
 
     def follows(self, given: Given, profile: Profile) -> bool:
-        """Whether it can go on for what was given now."""
+        """True if this client can continue with these arguments."""
         mine = self.given
         return (self.profile, mine.tags, mine.emits) == (profile, given.tags, given.emits) and not self.over
 
     def take_seat(self, seat: Seat, given: Given, url: str) -> None:
-        """A seat dials for it from now on; what names messages may be another function."""
+        """This seat dials for it from now on; the function for message types may change."""
         self.seat = weakref.ref(seat)
         self.thread = threading.get_ident()
         self.host, self.uri = uri_of(url)
@@ -166,16 +166,16 @@ class Foreign(ForeignMessages):
         self._begun = True
         self.emit.up = up
         if not self.bus.list_handlers():
-            _say_unheard(self.bus, self.client_id)
+            _warn_without_handlers(self.bus, self.client_id)
         opened(self.bus, self.emit.whose, self.uri, profile=self.profile, emits=self.given.emits)
         if not up:
             self._downtime.begins()
         DETAILS.join(self.emit)
-        self.emit.tell_state()
+        self.emit.emit_state()
         CLOCK.start()
 
     def connecting(self, url: str) -> None:
-        """A dial begins: started, after reconnect.attempt if there was a link or a failure before."""
+        """A dial begins: emit started, after reconnect.attempt if there was a link or a failure before."""
         if self._gone():
             return
         if not self._begun:
@@ -190,7 +190,7 @@ class Foreign(ForeignMessages):
         self._events.started(self.uri, reconnect=bool(self._lost_ns))
 
     def connected(self, waiting: Callable[[], int]) -> Link:
-        """The dial has succeeded."""
+        """The dial succeeded."""
         self._link = link = Link(self.uri, waiting)
         if self._gone():
             return link
@@ -200,7 +200,7 @@ class Foreign(ForeignMessages):
         return link
 
     def adopted(self, url: str, waiting: Callable[[], int]) -> Link:
-        """A connection that is open already: its state is emitted, and that it came back if there was one before."""
+        """The connection is already open: emit its state, and the reconnect if there was a link before."""
         _, self.uri = uri_of(url)
         self._link = link = Link(self.uri, waiting)
         if self._gone():
@@ -208,7 +208,7 @@ class Foreign(ForeignMessages):
         self.state = State.CONNECTED
         if self._begun:
             self.emit.up = 1
-            self.emit.tell_state()
+            self.emit.emit_state()
         else:
             self._begin(1)
         self._linked()
@@ -224,7 +224,7 @@ class Foreign(ForeignMessages):
         self._lost_ns = 0
 
     def failed(self, error: ConnectionFailed) -> None:
-        """The dial has failed."""
+        """The dial failed."""
         if self._gone():
             return
         policy, now, since = self._policy, _clock(), self._lost_ns
@@ -235,11 +235,11 @@ class Foreign(ForeignMessages):
         self._missing(error.cause, since or now, now)
 
     def cancelled(self) -> None:
-        """The dial was interrupted, by Ctrl-C say."""
+        """The dial was interrupted, for example by Ctrl-C."""
         self.state = State.WAITING
 
     def ended(self, link: Link, loss: Loss) -> None:
-        """A link is over. The first caller emits disconnected and, if it was a fault, the error; any thread."""
+        """A link has ended. The first caller emits disconnected and, if it was a fault, the error; any thread."""
         if self._gone() or not self._events.ended(link, loss):
             return
         now, policy = _clock(), self._policy
@@ -263,7 +263,7 @@ class Foreign(ForeignMessages):
     # -- the end ------------------------------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """It is closed for good; a message that is in hand is processed first."""
+        """Close it for good; a message in progress is processed first."""
         self._closing = True
         if not self._hand[0]:
             self._finish()
@@ -282,29 +282,29 @@ class Foreign(ForeignMessages):
         self._changed.announce()
 
     def at_exit(self, deadline: float) -> None:
-        """At interpreter exit, before reporters flush."""
+        """Called at interpreter exit, before reporters flush."""
         link = self._link
         if link is not None:
             self.ended(link, Loss("shutdown", "", fault=False))
         self._finish()
 
     def after_fork(self) -> None:
-        """In a child: the connection is the parent's. Takes no lock, emits nothing."""
+        """In a forked child: the connection is the parent's. Takes no lock, emits nothing."""
         self.emit.mute()
         self.over = True
         self.state = State.FORKED
         self._link = None
 
 
-def _say_unheard(bus: Bus, client_id: str) -> None:
-    """Once for each bus."""
-    if bus not in _unheard:
-        _unheard.add(bus)
+def _warn_without_handlers(bus: Bus, client_id: str) -> None:
+    """Log once for each bus."""
+    if bus not in _warned:
+        _warned.add(bus)
         _log.warning(
-            "client %s is instrumented, and nothing listens on its bus: call wsnova_statsd.init() or start a Monitor "
+            "client %s is instrumented, and its bus has no handlers; call wsnova_statsd.init() or start a Monitor "
             "or reporter there",
             one_line(client_id),
         )
 
 
-_unheard: Final[weakref.WeakSet[Bus]] = weakref.WeakSet()
+_warned: Final[weakref.WeakSet[Bus]] = weakref.WeakSet()

@@ -1,4 +1,4 @@
-"""One connection of a foreign client: its name, why a dial failed, why a link ended, the traceback that a program sees.
+"""One connection of a foreign client: its name, why a dial failed, why a link ended, the traceback seen by the program.
 
 Plain objects, any thread.
 """
@@ -25,7 +25,7 @@ _HERE: Final = str(Path(__file__).parent)
 
 
 def uri_of(url: object) -> tuple[str, str]:
-    """A URL's host, and what may be shown of it; for one that is none of a WebSocket "client", and what is left."""
+    """A URL's host, and the part that may be shown; "client" and a redacted text if it is no WebSocket URL."""
     try:
         where = target(url)
     except ConfigurationError:
@@ -34,7 +34,7 @@ def uri_of(url: object) -> tuple[str, str]:
 
 
 def failure(error: BaseException, url: object) -> ConnectionFailed:
-    """What a failed dial raised as the error that it is here; a library's own errors its instrumentation knows."""
+    """Convert what a failed dial raised into our error; the instrumentation converts the library's own errors."""
     if isinstance(error, ConnectionFailed):
         return error
     host, uri = uri_of(url)
@@ -46,7 +46,7 @@ def failure(error: BaseException, url: object) -> ConnectionFailed:
         return _because(ConnectionFailed(f"the name {host!r} cannot be resolved: {error}", cause="dns"), error)
     if isinstance(error, OSError):
         return _because(unreachable(error, uri), error)
-    return _because(ConnectionFailed(f"the try failed: {type(error).__name__}: {error}", cause="error"), error)
+    return _because(ConnectionFailed(f"the attempt failed: {type(error).__name__}: {error}", cause="error"), error)
 
 
 def _because(failed: ConnectionFailed, error: BaseException) -> ConnectionFailed:
@@ -55,8 +55,8 @@ def _because(failed: ConnectionFailed, error: BaseException) -> ConnectionFailed
 
 
 def without_us(error: BaseException) -> None:
-    """Take our own frames, the outermost of what is raised, out of its traceback: a program's stay what they were. For
-    what goes on by a bare `raise`."""
+    """Remove our own frames, the outermost ones, from the traceback, so that the program sees the same as without us.
+    Follow it by a bare `raise`."""
     trace = error.__traceback__
     while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_HERE):
         trace = trace.tb_next
@@ -64,7 +64,7 @@ def without_us(error: BaseException) -> None:
 
 
 def closed_by(payload: bytes) -> Loss:
-    """The loss that a close frame of the server makes, by its payload."""
+    """The loss for a close frame of the server, by its payload."""
     parsed = parse_close(payload)
     if isinstance(parsed, Violation):
         return Loss("protocol_error", parsed.reason)
@@ -76,26 +76,26 @@ CUT: Final = cut()
 
 
 class Link:
-    """One connection of a Foreign. `heard` is when something last arrived, in ns of the monotonic clock."""
+    """One connection of a Foreign. `arrived_ns` is when something last arrived, on the monotonic clock."""
 
-    __slots__ = ("_ending", "heard", "opened_ns", "uri", "waiting")
+    __slots__ = ("_ending", "arrived_ns", "opened_ns", "uri", "waiting")
 
     def __init__(self, uri: str, waiting: Callable[[], int]) -> None:
         self.uri: str = uri
         self.waiting: Callable[[], int] = waiting
         self.opened_ns: int = time.monotonic_ns()
-        self.heard: int = self.opened_ns
+        self.arrived_ns: int = self.opened_ns
         self._ending = Turn()
 
     @property
     def last_byte(self) -> float:
         """When something last arrived, on time.monotonic()."""
-        return self.heard / 1e9
+        return self.arrived_ns / 1e9
 
     def end(self, who: object) -> bool:
         """True for the one caller that is to emit the end."""
         return self._ending.take(who)
 
     def unend(self, who: object) -> None:
-        """This caller was interrupted before it did: the next one does."""
+        """This caller was interrupted before it emitted the end: the next caller does."""
         self._ending.give_back(who)

@@ -1,7 +1,7 @@
 """The messages and heartbeats of a foreign client: their events, what is slow or stuck, and the one-second sums.
 
-Threads: every method from any; each thread has recorders of its own, and what is counted is appended in one step. The
-sums leave on wsnova-clock.
+Threads: every method from any; each thread has its own recorders, and counts are appended in one step. The sums are
+emitted on wsnova-clock.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from .given import Given
 _alive = process.ALIVE
 _clock = time.monotonic_ns
 _wall = time.time_ns
-_PATIENCE: Final = 0.2  # seconds for another thread that emits sums
+_PATIENCE: Final = 0.2  # seconds to wait for another thread that emits sums
 _RECEIVED: Final = ("", events.MESSAGE_RECEIVED, events.MESSAGE_PROCESS_STARTED, events.MESSAGE_PROCESS_COMPLETED)
 _SENT: Final = ("", events.MESSAGE_SENT, "", "")
 
@@ -45,7 +45,7 @@ class _Here(threading.local):
 
 
 class ForeignMessages:
-    """What a foreign client reads and writes."""
+    """The messages that a foreign client reads and writes."""
 
     def __init__(self, given: Given, profile: Profile, client_id: str) -> None:
         self.given: Given = given
@@ -55,17 +55,17 @@ class ForeignMessages:
         self.over: bool = False  # closed, or of a parent process
         self._faults = Faults(self.emit, client_id, profile.metadata_filter is not False, None)
         self._link: Link | None = None
-        self._closing = False  # once the message in hand is processed
+        self._closing = False  # closes once the current message is processed
         self._types = MessageTypes()
         self._type_of = given.type_of()
         self._here = _Here(self._messages)
         self._received = ClockedBatch(self._flush_received)
         self._sent = ClockedBatch(self._flush_sent)
-        self._flushing = threading.RLock()  # held while sums are emitted; again by a signal's handler
+        self._flushing = threading.RLock()  # held while sums are emitted; re-entrant for a signal's handler
         self._behind = Behind()
-        self._idle = 0  # ns that the reader waited for messages, since the sums left last
+        self._idle = 0  # ns that the reader waited for messages, since the last sums
         self._hand: Hand = (0, 0, None)
-        self._number = 0  # of messages in hand
+        self._number = 0  # of the current message
         self._pinged_ns = 0  # of a ping without a pong
 
     def _messages(self, typed: tuple[str, str, str, str]) -> TypedMessages:
@@ -76,7 +76,7 @@ class ForeignMessages:
         return self._type_of(message)
 
     def _finish(self) -> None:
-        """It is closed; no message is in hand."""
+        """It is closed, and no message is being processed."""
 
     def _gone(self) -> bool:
         if not _alive[0]:
@@ -86,8 +86,8 @@ class ForeignMessages:
     # -- messages -----------------------------------------------------------------------------------------------------
 
     def received(self, payload: bytes, opcode: int, waited: int = 0, size: int | None = None) -> Span:
-        """A whole data message is here, by the thread that reads; it waited so many ns for it, the reading left out.
-        `size` in bytes, for a payload that is not given whole."""
+        """A whole data message has arrived, in the thread that reads; `waited`: ns that it waited for the message,
+        without the reading itself. `size`: bytes, for a payload that is not passed whole."""
         size = len(payload) if size is None else size
         message = (opcode, payload)
         if not _alive[0]:
@@ -108,11 +108,11 @@ class ForeignMessages:
         self._idle += waited
         link = self._link
         if link is not None:
-            link.heard = _clock()
+            link.arrived_ns = _clock()
         return message, recorders
 
     def begin(self, span: Span) -> int:
-        """Its processing begins, in the same thread; the moment, ns of the monotonic clock."""
+        """Its processing begins, in the same thread; returns the time, ns of the monotonic clock."""
         message, recorders = span
         if recorders.started is not None:
             recorders.started(_wall())
@@ -122,7 +122,7 @@ class ForeignMessages:
         return began
 
     def processed(self, span: Span, took: int, *, failed: bool = False) -> None:
-        """Its processing is over, after so many ns; `failed`: it raised."""
+        """Its processing has ended, after `took` ns; `failed`: it raised."""
         messages, batch, (message, recorders) = self._here.received, self._received, span
         try:
             if not self.over:
@@ -142,27 +142,27 @@ class ForeignMessages:
                 self._finish()
 
     def raised(self, error: Exception) -> None:
-        """What handled a message raised; the library goes on."""
+        """The handler of a message raised; the library continues."""
         if not self._gone():
             self._here.received.raised(error)
 
     def ignored(self, span: Span) -> None:
-        """Nothing handles it."""
+        """The message has no handler."""
         if not self.over:
             self._here.received.ignored(*span)
 
     @property
     def sending(self) -> Callable[[Counts], None]:
-        """What books a message as sent, in the step in which it is: appends its counts, and nothing else."""
+        """A function that counts a message as sent, to be called in the step that sends it: only appends its counts."""
         return self._sent.counts.append
 
     @property
-    def booking(self) -> Callable[[Iterable[Counts]], None]:
-        """The same for an iterable that sends as it is read."""
+    def counting(self) -> Callable[[Iterable[Counts]], None]:
+        """The same for an iterable that sends as it is consumed."""
         return self._sent.counts.extend
 
     def sent(self, payload: bytes, opcode: int, size: int | None = None) -> None:
-        """A data message was written, and booked."""
+        """A data message was written and counted."""
         if self._gone():
             return
         messages = self._here.sent
@@ -171,7 +171,7 @@ class ForeignMessages:
         recorders = messages.of((opcode, payload))
         if recorders.received is not None:
             recorders.received(len(payload) if size is None else size, _wall())
-        elif messages.untyped:  # what it was booked by could not tell
+        elif messages.untyped:  # unknown when it was counted
             self._sent.counts.append((0, 0, 0, 0, 0, 0, 1))
         self._sent.plan()
 
@@ -189,16 +189,16 @@ class ForeignMessages:
         self.emit(events.HEARTBEAT_SENT, {"system_time": _wall()})
 
     def ponged(self, rtt: int | None = None) -> None:
-        """The pong to the last ping is here; the round trip in ns, by the clock if the library does not say."""
+        """The pong to the last ping has arrived; `rtt` in ns, measured here if the library does not report it."""
         link = self._link
         if link is not None:
-            link.heard = _clock()
+            link.arrived_ns = _clock()
         pinged, self._pinged_ns = self._pinged_ns, 0
         if pinged and not self._gone():
             self.emit(events.HEARTBEAT_RECEIVED, {"rtt": _clock() - pinged if rtt is None else rtt})
 
     def missed(self) -> None:
-        """The last ping has got no pong in time."""
+        """The last ping's pong did not arrive in time."""
         pinged, self._pinged_ns = self._pinged_ns, 0
         if pinged and not self._gone():
             self.emit(events.HEARTBEAT_MISSED, {"system_time": _wall()})
@@ -206,7 +206,7 @@ class ForeignMessages:
     # -- the watchdog for stuck handlers ------------------------------------------------------------------------------
 
     def in_hand(self) -> Hand:
-        """Any thread: what is handed out right now."""
+        """Any thread: the message that is being processed."""
         return self._hand
 
     def kind_of(self, message: Any) -> str:
@@ -214,7 +214,7 @@ class ForeignMessages:
         return self._here.received.kind_of(message)
 
     def look(self, now_ns: int) -> None:
-        """wsnova-clock: nothing is overdue, the clock emits all sums."""
+        """wsnova-clock: nothing to do, because the clock emits all sums anyway."""
 
     # -- sums ---------------------------------------------------------------------------------------------------------
 
@@ -225,8 +225,8 @@ class ForeignMessages:
         self._flush(self._emit_sent)
 
     def _flush(self, emit: Callable[[], bool]) -> None:
-        """When this returns, what another thread has taken is emitted too: who closes the client, or flushes at the end
-        of the process, leaves nothing behind."""
+        """When this returns, sums that another thread has taken are emitted too: closing the client, or a flush at the
+        end of the process, leaves nothing behind."""
         if not holding(self._flushing, _PATIENCE, emit):
             emit()
 
@@ -240,7 +240,7 @@ class ForeignMessages:
             late = self._behind.reckon(waiting, sums["total_size"], window - idle, window)
             sums |= {"waiting_bytes": waiting, "idle": idle, "behind": late}
         self.emit(events.MESSAGE_BATCH_PROCESSED, sums, direction="received")
-        if self._hand[0] and not self.over:  # what waits meanwhile is emitted too
+        if self._hand[0] and not self.over:  # messages that wait meanwhile are emitted too
             self._received.open(_clock())
             self._received.plan()
         return True

@@ -1,4 +1,4 @@
-"""What an instrumentation was given, checked where it is written; what names a message; what a foreign client can emit.
+"""The arguments of an instrumentation, checked when they are passed; message types; what a foreign client can emit.
 
 Plain data, any thread.
 """
@@ -21,8 +21,8 @@ from ..profiles import Profile, ProfileName
 from ..telemetry import Bus
 
 MessageType = Literal["json"] | Callable[[bytes], object] | None
-# What a foreign client can emit, and with which values of a key that has a list: nothing of decoding, encoding,
-# subscriptions and logins, which are the program's own. Zeros are shown for nothing else.
+# What a foreign client can emit, and the values of a key if it has a list: no events of decoding, encoding,
+# subscriptions and logins, which belong to the program. Zeros are shown for nothing else.
 Emits = Mapping[str, Mapping[str, tuple[object, ...]]]
 _NO_LIMIT: Final[Mapping[str, tuple[object, ...]]] = MappingProxyType({})
 _FAULTS: Final = MappingProxyType({"error_type": ("connection", "handshake", "timeout", "handler", "protocol")})
@@ -57,7 +57,7 @@ EMITS: Final[Emits] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """What an instrumentation was given, checked. Raises ConfigurationError."""
+    """The checked arguments of an instrumentation. Raises ConfigurationError."""
 
     client_id: str | None = None
     profile: ProfileName | Profile | None = None
@@ -78,7 +78,7 @@ class Given:
             raise one_of("message_type", self.message_type, (None, "'json'", "a function of the payload"))
         object.__setattr__(self, "tags", own_tags({} if self.tags is None else self.tags))
         if self.bus is not None and not isinstance(self.bus, Bus):
-            raise ConfigurationError(f"bus is {self.bus!r}; give a ws.Bus")
+            raise ConfigurationError(f"bus is {self.bus!r}; pass a ws.Bus")
         object.__setattr__(self, "bus", self.bus if self.bus is not None else telemetry.DEFAULT)
 
     @property
@@ -87,11 +87,11 @@ class Given:
         return self.bus if self.bus is not None else telemetry.DEFAULT
 
     def in_force(self) -> Profile:
-        """The profile that a client which begins now takes."""
+        """The profile for a client that begins now."""
         return self.on.followed() if self.profile is None else profiles.resolve(self.profile)
 
     def type_of(self) -> Callable[[tuple[int, bytes]], Any]:
-        """What names a message, of its opcode and payload."""
+        """A function that returns the type of a message, by its opcode and payload."""
         if self.message_type is None:
             return _by_opcode
         if self.message_type == "json":
@@ -115,7 +115,7 @@ def _json_rule() -> Callable[[tuple[int, bytes]], str]:
             return "binary"
         try:
             decoded = text(payload)
-        except Exception:  # the program may well read it
+        except Exception:  # the program may still be able to read it
             return INVALID
         return type_of(decoded)
 

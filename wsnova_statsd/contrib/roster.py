@@ -1,10 +1,10 @@
-"""Which foreign client a connection belongs to: a new one, or one that goes on.
+"""Which foreign client a connection belongs to: a new client, or an existing one.
 
-A program that makes a new app, or a new connection, each time the last one has ended has one client all the same. Who
-dials takes its place again, or that of a client to the same host whose link has ended; of those without an id of their
-own the one to the same address by the same thread first, else the one with the lowest number.
+A program that creates a new app, or a new connection, each time the last one has ended still has one client. A seat
+that dials gets its own client again, or a client to the same host whose link has ended. Without an explicit id, a
+client to the same address dialled by the same thread comes first, then the one with the lowest number.
 
-Threads: every method from any, and from code of a signal's handler. A forked child begins with none.
+Threads: every method from any, and from code of a signal's handler. A forked child begins without clients.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from .foreign_link import uri_of
 from .given import Given
 
 _log = logging.getLogger(__name__)
-_MOST: Final = 1000  # clients that are kept for a next connection: a program may call many hosts once
+_MOST: Final = 1000  # clients that are kept for a next connection: a program may dial many hosts only once
 
 
 class Roster:
@@ -37,18 +37,18 @@ class Roster:
         process.on_fork(self)
 
     def after_fork(self) -> None:
-        """In a child: the clients are the parent's."""
-        self._lock = threading.RLock()  # guards the fields below; again for a signal's handler
+        """In a forked child: the clients are the parent's."""
+        self._lock = threading.RLock()  # guards the fields below; re-entrant for a signal's handler
         self._clients: dict[tuple[Bus, str], Foreign] = {}
-        self._reserved: dict[tuple[Bus, str], weakref.ref[Seat]] = {}  # by those that are to dial, and have not yet
+        self._reserved: dict[tuple[Bus, str], weakref.ref[Seat]] = {}  # by seats that have not dialled yet
 
     def reserve(self, given: Given, seat: Seat) -> None:
-        """An id of its own is this seat's. Raises ClientIdInUse if another one has it."""
+        """Reserve the explicit id for this seat. Raises ClientIdInUse if another seat has it."""
         if given.client_id is None:
             return
         key = given.on, given.client_id
         with self._own_lock():
-            holder, other = IDS.holder(*key), self._reserved.get(key, _nobody)()
+            holder, other = IDS.holder(*key), self._reserved.get(key, _no_seat)()
             if isinstance(holder, Foreign) and (holder.seat() is seat or not holder.busy()):
                 holder = None
             if holder is not None:
@@ -56,13 +56,13 @@ class Roster:
             if other is not None and other is not seat:
                 raise ClientIdInUse(
                     f"client_id {given.client_id!r} is that of another instrumented app or connection on this bus; "
-                    "give this one another id"
+                    "pass another id"
                 )
             self._reserved[key] = weakref.ref(seat)
 
     def take(self, given: Given, url: str, seat: Seat) -> Foreign | None:
-        """The client that this seat dials for. None, with a log record, if its id is another one's, and where threading
-        was patched meanwhile: what waits for a thread of ours would wait for ever."""
+        """The client that this seat dials for. None, with a log record, if its id belongs to another client, or if
+        threading was patched meanwhile: waiting for a thread of ours would never end then."""
         with self._own_lock():
             try:
                 process.refuse_late_patch()
@@ -78,13 +78,13 @@ class Roster:
             return foreign
 
     def clients(self) -> list[Foreign]:
-        """Those that are not closed."""
+        """The clients that are not closed."""
         with self._own_lock():
             self._tidy()
             return list(self._clients.values())
 
     def _own(self, given: Given, profile: Profile, url: str, seat: Seat) -> Foreign | None:
-        """That which the seat dialled for last, or has an id for."""
+        """The client for which the seat dialled last, or which has the seat's id."""
         mine = [one for one in self._clients.values() if one.seat() is seat and one.bus is given.on]
         if given.client_id is None:
             return next((one for one in mine if one.follows(given, profile)), None)
@@ -93,12 +93,12 @@ class Roster:
             raise in_use(given.client_id, holder)
         if holder is not None and holder.follows(given, profile):
             return holder
-        if holder is not None:  # what it emits is another's from now on
+        if holder is not None:  # from now on another client emits under its id
             holder.close()
         return self._new(given, profile, given.client_id, url)
 
     def _other(self, given: Given, profile: Profile, url: str, seat: Seat) -> Foreign:
-        """One to the same host whose link has ended, or a new one with the lowest number that is free."""
+        """A client to the same host whose link has ended, or a new client with the lowest free number."""
         host, uri = uri_of(url)
         here = threading.get_ident()
         ended = [
@@ -115,7 +115,7 @@ class Roster:
         while True:
             try:
                 return self._new(given, profile, living.free_id(host), url)
-            except ClientIdInUse:  # a client began meanwhile
+            except ClientIdInUse:  # a client with this id began meanwhile
                 pass
 
     def _new(self, given: Given, profile: Profile, client_id: str, url: str) -> Foreign:
@@ -124,7 +124,8 @@ class Roster:
         return foreign
 
     def _tidy(self) -> None:
-        """Let go of those that are closed, and of seats that are gone; of very many close those that ended first."""
+        """Forget closed clients, and seats that are gone; if there are too many clients, close those that ended
+        first."""
         for key, foreign in list(self._clients.items()):
             if foreign.over:
                 del self._clients[key]
@@ -138,12 +139,12 @@ class Roster:
                 del self._reserved[key]
 
     def _own_lock(self) -> threading.RLock:
-        if not process.ALIVE[0]:  # a child forked without hooks: the lock may be held by a thread that is not here
+        if not process.ALIVE[0]:  # a child forked without hooks: a thread of the parent may hold the lock
             process.in_child()
         return self._lock
 
 
-def _nobody() -> Seat | None:
+def _no_seat() -> Seat | None:
     return None
 
 

@@ -1,8 +1,8 @@
-"""When the clients of a web site start: once in each process that serves, never in one that only forks those.
+"""When the clients of a web site start: once in each process that serves, never in one that only forks such processes.
 
-A server that loads the application before it forks its workers (gunicorn --preload, uWSGI) would have the clients in a
-process that serves nothing. There what asks to start is kept, and `release()` starts it in each worker. No library is
-imported; whoever loads the application calls, in most servers the main thread.
+A server that loads the application before it forks its workers (gunicorn --preload, uWSGI) would otherwise start the
+clients in a process that serves nothing. There, start requests are kept, and `release()` runs them in each worker. No
+library is imported; called by the thread that loads the application, in most servers the main thread.
 """
 
 from __future__ import annotations
@@ -37,34 +37,34 @@ __all__ = [
 ]
 _log = logging.getLogger(__name__)
 Begin = Callable[[], object]
-# Who loads an application in order to serve it, by the first part of the name of a module that is calling.
+# Servers that load an application to serve it, by the first part of the name of a calling module.
 _SERVERS: Final = frozenset(("gunicorn", "uvicorn", "hypercorn", "waitress", "granian"))
 
 
 class _Process:
-    """What of this process is to start. It goes on in a forked child, which has none of it running."""
+    """The start requests of this process. They remain in a forked child, where nothing of them is running."""
 
     def __init__(self) -> None:
-        self.holder: int | None = None  # the id of the process that only forks serving ones
+        self.holder: int | None = None  # the id of the process that only forks serving processes
         self.kept: list[Begin] = []
         self.after_fork()
         process.on_fork(self)
 
     def after_fork(self) -> None:
-        """In a child: another thread of the parent may have held the lock."""
-        self.lock = threading.RLock()  # guards `kept`; a signal's handler may come in the midst of any line
+        """In a forked child: another thread of the parent may have held the lock."""
+        self.lock = threading.RLock()  # guards `kept`; re-entrant for a signal's handler
 
 
 _PROCESS: Final = _Process()
 
 
 def hold() -> None:
-    """This process forks those that serve, and starts nothing itself; a child of it does. For a server's hooks."""
+    """This process forks the serving processes, and starts nothing itself; its children do. For a server's hooks."""
     _PROCESS.holder = os.getpid()
 
 
 def when_serving(begin: Begin) -> None:
-    """Call `begin` now, or if this process only forks those that serve: in each of them, when it calls `release()`."""
+    """Call `begin` now; if this process only forks serving processes, call it in each of them at `release()`."""
     if os.getpid() != _PROCESS.holder:
         if uwsgi.loads_in_master():
             hold()
@@ -83,13 +83,13 @@ def when_serving(begin: Begin) -> None:
 
 
 def start_when_serving(*clients: Client[Any], **monitor: Any) -> None:
-    """Start the Monitor, of these arguments, and these clients, once this process serves: for an application without a
-    framework, where its module is loaded."""
+    """Start the Monitor, with these arguments, and these clients, once this process serves: for an application without
+    a framework, called where its module is loaded."""
     when_serving(functools.partial(start, *clients, **monitor))
 
 
 def release() -> None:
-    """In a process that serves: start what was kept in the one that forked it, and what is asked for from now on."""
+    """In a process that serves: run the start requests that its parent kept, and later ones at once."""
     process.in_child()
     with _PROCESS.lock:
         _PROCESS.holder = None
@@ -99,20 +99,20 @@ def release() -> None:
 
 
 def end_in_order() -> None:
-    """Have SIGTERM end this process in order, if nothing else handles it: waitress and the servers of frameworks, for
-    development, have no handler of their own. Main thread; elsewhere, and under uWSGI, nothing happens."""
+    """Have SIGTERM end this process in order, if it has no handler yet: waitress and the development servers of
+    frameworks have none. Main thread; elsewhere, and under uWSGI, nothing happens."""
     here = threading.current_thread() is threading.main_thread() and not uwsgi.serves()
     if here and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
         process.end_on_sigterm()
 
 
 def loaded_by_server() -> bool:
-    """Whether a server that is known here is calling: it loads the application."""
+    """True if a known server is among the callers: it is loading the application."""
     return uwsgi.serves() or any(name.partition(".")[0] in _SERVERS for name in callers())
 
 
 def callers() -> Iterator[str]:
-    """The names of the modules that are calling, from the nearest on."""
+    """The names of the calling modules, the nearest first."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         yield str(frame.f_globals.get("__name__", ""))
@@ -127,15 +127,15 @@ def _loads_in_master() -> bool:
 
 
 def start_monitor(**arguments: Any) -> None:
-    """Start the process's Monitor, of these arguments; without any only if the program has not set up telemetry itself.
-    Raises what ws.init raises."""
+    """Start the process's Monitor with these arguments; without arguments, only if the program has not set up telemetry
+    itself. Raises what ws.init raises."""
     if arguments or not telemetry.DEFAULT.list_handlers():
         init(**arguments)
 
 
 def start(*clients: Client[Any], **monitor: Any) -> None:
-    """As start_monitor, and then start the clients that do not run. Waits for nothing and raises nothing: what cannot
-    be started is logged, each in a sentence."""
+    """As start_monitor, and then start the clients that are not running. Waits for nothing and raises nothing: what
+    cannot be started is logged, one sentence each."""
     try:
         start_monitor(**monitor)
     except Exception as error:

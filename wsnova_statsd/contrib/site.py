@@ -1,7 +1,7 @@
-"""The clients of a web site: each once in a process, however many applications name it; and its health page.
+"""The clients of a web site: each exists once in a process, even if several applications name it; and the health page.
 
-A site is made where an application is set up, starts nothing by itself, and begins where `serving` says. Any thread: a
-request may ask for a client while another one, or the server, starts them.
+A site is created where an application is set up, starts nothing by itself, and begins when `serving` says so. Any
+thread: a request may ask for a client while another request, or the server, starts them.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _DEAD: Final = (State.CLOSED.value, State.FORKED.value)
 
 
 class Clients:
-    """The named clients of this process: what each was made of, and it or why there is none."""
+    """The named clients of this process: the setting of each, and the client or the error why there is none."""
 
     def __init__(self) -> None:
         self.made: dict[str, tuple[Given, Client[Any] | ConfigurationError]] = {}
@@ -40,17 +40,15 @@ class Clients:
         process.on_fork(self)
 
     def after_fork(self) -> None:
-        """In a child: another thread of the parent may have held the lock. Clients are there to be started anew."""
-        self.lock: threading.RLock = (
-            threading.RLock()
-        )  # guards `made`; a signal's handler may come in the midst of any line
+        """In a forked child: another thread of the parent may have held the lock. Clients stay, to be started again."""
+        self.lock: threading.RLock = threading.RLock()  # guards `made`; re-entrant for a signal's handler
 
 
 _PROCESS: Final = Clients()
 
 
 class Page(TypedDict):
-    """What a health page says. `unhealthy` comes with status 503, the others with 200."""
+    """The content of a health page. `unhealthy` is sent with status 503, the others with 200."""
 
     status: Literal["ok", "degraded", "unhealthy"]
     clients: list[Health]
@@ -58,7 +56,7 @@ class Page(TypedDict):
 
 
 class Site:
-    """The clients that an application's settings name. `wrap` returns what calls a handler as the framework wants."""
+    """The clients that an application's settings name. `wrap` wraps a handler as the framework requires."""
 
     def __init__(
         self,
@@ -69,15 +67,15 @@ class Site:
     ) -> None:
         self.settings = settings
         self._wrap = wrap
-        self._handlers = handlers  # by the client's name, of those that were given a URL only
+        self._handlers = handlers  # by the client's name, for clients configured by a URL only
         self._clients = clients
         self._begun = False
 
     # -- clients ------------------------------------------------------------------------------------------------------
 
     def client(self, name: str) -> Client[Any]:
-        """The client of this name, made at the first call, and started by the server. Raises ConfigurationError for
-        an unknown name, and for a client that cannot be made."""
+        """The client of this name, created at the first call, and started by the server. Raises ConfigurationError for
+        an unknown name, and for a client that cannot be created."""
         given = self.settings.clients.get(name)
         if given is None:
             raise one_of("the client's name", name, self.settings.clients)
@@ -87,8 +85,8 @@ class Site:
             made_of, client = self._clients.made[name]
         if made_of != given:
             raise ConfigurationError(
-                f"{CLIENTS}[{name!r}] is another one than in the application that named it before it; give it another "
-                "name, or the same value"
+                f"{CLIENTS}[{name!r}] differs from the value in the application that named it first; use another name, "
+                "or the same value"
             )
         if isinstance(client, ConfigurationError):
             raise client
@@ -105,18 +103,18 @@ class Site:
         return client
 
     def _hand_over(self, name: str, message: Any) -> None:
-        """The client's thread: a message of one that was given a URL only."""
+        """The client's thread: handle a message of a client configured by a URL only."""
         handler = self._handlers.get(name)
         if handler is not None:
             handler(message)
         elif self._handlers.setdefault(name, _ignore) is _ignore:
-            _log.warning("nothing handles the messages of client %s, which are counted: give @on_message", name)
+            _log.warning("the messages of client %s are counted and have no handler; add one with @on_message", name)
 
     # -- start --------------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Start the Monitor and the clients, once this process serves. Waits for nothing and raises nothing: what
-        cannot be started is logged, each in a sentence. Started already: nothing happens."""
+        cannot be started is logged, one sentence each. Does nothing if already started."""
         serving.when_serving(self._begin)
 
     def _begin(self) -> None:
@@ -127,20 +125,20 @@ class Site:
         for name in self.settings.clients:
             try:
                 client = self.client(name)
-                if client.state in _NOT_STARTED:  # one that was closed stays so
+                if client.state in _NOT_STARTED:  # a closed client stays closed
                     clients.append(client)
             except ConfigurationError as error:
                 _log.error("client %s is not started: %s", one_line(name), one_line(str(error)))
         serving.start(*clients, **self._monitor())
 
     def _monitor(self) -> Mapping[str, Any]:
-        """Arguments of the Monitor. The environment's alone do not replace what the program has set up itself."""
+        """The Monitor's arguments; none if the site has no setting for it and the program set up its own telemetry."""
         here = self.settings.asks_for_monitor or not telemetry.DEFAULT.list_handlers()
         return self.settings.monitor if here else {}
 
     def problems(self) -> list[str]:
-        """A sentence for each setting that is not usable, and for each name that leads nowhere; what the names of
-        CLIENTS lead to is imported for it."""
+        """A sentence for each invalid setting, and for each name that does not exist; this imports the dotted names in
+        CLIENTS."""
         problems = list(self.settings.problems)
         for name, given in self.settings.clients.items():
             try:
@@ -148,18 +146,18 @@ class Site:
             except ConfigurationError as error:
                 problems.append(str(error))
         for name in self._handlers.keys() - self.settings.clients.keys():
-            problems.append(str(one_of("the name given to on_message", name, self.settings.clients)))
+            problems.append(str(one_of("the name passed to on_message", name, self.settings.clients)))
         return problems
 
     def listen(self, names: Sequence[str], health_file: str | None = None) -> int:
-        """Run these clients, or all, in the foreground until SIGTERM, Ctrl-C or their end; the exit status. Raises
-        ConfigurationError for what is not usable, and WsnovaError if a client ends by itself. Main thread only."""
+        """Run these clients, or all, in the foreground until SIGTERM, Ctrl-C or their end; returns the exit status.
+        Raises ConfigurationError for invalid settings, and WsnovaError if a client ends by itself. Main thread only."""
         path = None if health_file is None else worker.checked_path(health_file)
         if problems := self.problems():
             raise ConfigurationError(problems[0])
         clients = [self.client(name) for name in dict.fromkeys(names or self.settings.clients)]
         if not clients:
-            raise ConfigurationError(f"{CLIENTS} names no client; give a mapping of names to URLs or dotted names")
+            raise ConfigurationError(f"{CLIENTS} names no client; set it to a mapping of names to URLs or dotted names")
         worker.write_records()
         serving.start_monitor(**self._monitor())
         return worker.run(clients, path)
@@ -167,15 +165,15 @@ class Site:
     # -- health -------------------------------------------------------------------------------------------------------
 
     def health(self, *, live: bool = False) -> tuple[int, str]:
-        """The status and the JSON text of a health page. `live`: a client that is away, for however long, is no
-        reason for 503, as a restart of this process mends no exchange."""
+        """The status and the JSON text of a health page. `live`: a client without a connection, for however long, is no
+        reason for 503, because restarting this process does not repair an exchange."""
         names = dict.fromkeys((*(self.settings.clients if self._shows_all() else ()), *self._clients.made.copy()))
         after = float("inf") if live else self.settings.unhealthy_after
         shown = page([self._figures(name) for name in names], after)
         return 503 if shown["status"] == "unhealthy" else 200, json.dumps(shown)
 
     def _figures(self, name: str) -> Health:
-        """Of the client of this name, as client.health() has it."""
+        """The figures of client.health() for the client of this name."""
         made = self._clients.made.get(name)
         if made is None:
             return health(name, State.IDLE.value, None)
@@ -184,12 +182,12 @@ class Site:
         return {**health(name, State.CLOSED.value, None), "error": one_line(str(made[1]))}
 
     def _shows_all(self) -> bool:
-        """Whether the clients of the settings belong to this process, or to a worker elsewhere."""
+        """True if the clients of the settings belong to this process, not to a worker elsewhere."""
         return self.settings.automatic or self._begun
 
 
 def page(clients: list[Health], unhealthy_after: float, clock: Callable[[], float] = time.time) -> Page:
-    """The health page of clients that have these figures. `clock` gives seconds since the epoch."""
+    """The health page of clients with these figures. `clock` returns seconds since the epoch."""
     status: Literal["ok", "degraded", "unhealthy"] = "ok"
     for one in clients:
         since = one["disconnected_since"]
@@ -203,4 +201,4 @@ def page(clients: list[Health], unhealthy_after: float, clock: Callable[[], floa
 
 
 def _ignore(message: Any) -> None:
-    """What handles the messages of a client for which nothing was given."""
+    """The handler of a client without one."""

@@ -1,13 +1,13 @@
-"""Instruments what a program has of websocket-client: a WebSocketApp, or a bare WebSocket. Nothing of it is rewritten.
+"""Instruments websocket-client in a program: a WebSocketApp, or a bare WebSocket. The program is not rewritten.
 
     from wsnova_statsd.contrib import websocket_app
     websocket_app.instrument(app, client_id="md-1")
 
-What happened is read at the socket: see `websocket_connection`. An app's class becomes one of the same name that is
-told of each attribute that is set: a new `sock` is wrapped, and each callback that handles messages is timed. The app
-goes on as it did: same callbacks in the same order, same exceptions, same tracebacks.
+Events are observed at the socket: see `websocket_connection`. An app's class is replaced by a subclass of the same name
+that sees each attribute assignment: a new `sock` is wrapped, and each callback that handles messages is timed. The app
+works as before: same callbacks in the same order, same exceptions, same tracebacks.
 
-Threads: any. Written for websocket-client 1.6.4 and later, by its public names.
+Threads: any. Written for websocket-client 1.6.4 and later, with its public names.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ __all__ = ["instrument", "instrument_all", "instrument_connection", "uninstrumen
 _A = TypeVar("_A", bound=websocket.WebSocketApp)
 _Socket = TypeVar("_Socket", bound=websocket.WebSocket)
 _log = logging.getLogger(__name__)
-_KEY: Final = "_wsnova_statsd"  # of an instance's attribute: what instruments it
+_KEY: Final = "_wsnova_statsd"  # the attribute of an instance that holds its instrumentation
 _HANDLERS: Final = ("on_data", "on_message", "on_cont_message")  # callbacks that handle messages, in their order
-_GRACE: Final = 1.0  # seconds: the library looks for a pong once in each ping_timeout, in a thread that may be busy
+_GRACE: Final = 1.0  # seconds: the library checks for a pong once per ping_timeout, in a thread that may be busy
 _NO_PONG: Final = Loss("ping_timeout", "no pong within ping_timeout")
 _ENDINGS: Final = ("on_error", "on_close")
-_SET: Final = frozenset((*_HANDLERS, *_ENDINGS, "sock", "last_ping_tm"))  # attributes whose setting is told
+_SET: Final = frozenset((*_HANDLERS, *_ENDINGS, "sock", "last_ping_tm"))  # attributes whose assignment is observed
 
 
 # -- what a program calls ----------------------------------------------------------------------------------------------
@@ -63,28 +63,28 @@ def instrument(
     tags: Mapping[str, object] | None = None,
     bus: Bus | None = None,
 ) -> _A:
-    """Have a WebSocketApp that does not run yet emit its telemetry; returns it.
+    """Instrument a WebSocketApp that is not running yet; returns it.
 
-    Raises ConfigurationError for what is no WebSocketApp, runs already or is instrumented already, and ClientIdInUse.
+    Raises ConfigurationError unless it is a WebSocketApp, not running and not instrumented yet; and ClientIdInUse.
 
     Args:
-        app: The app; one of a subclass keeps its methods.
-        client_id: The tag of all it emits. Default: the host and the lowest number that is free. An app, or the next
-            one to the same host, goes on under it after the link was lost.
+        app: The app; an app of a subclass keeps its methods.
+        client_id: The tag on everything it emits. Default: the host and the lowest free number. After the link was
+            lost, the app, or the next one to the same host, continues under it.
         profile: "financial", "standard", "lightweight" or a ws.Profile. Default: that of the Monitor on the bus.
-        message_type: What names a message: None gives `text` or `binary` and parses nothing; "json" decodes it once
-            more, by JsonProtocol's rule; or a function of the payload, bytes. Default: None.
-        tags: Tags of its own on all its metrics. Default: none.
+        message_type: How a message's type is determined: None for `text` or `binary` without parsing; "json" decodes
+            it a second time, by JsonProtocol's rule; or a function of the payload, bytes. Default: None.
+        tags: Additional tags on all its metrics. Default: none.
         bus: The ws.Bus to emit on. Default: that of ws.telemetry.
     """
     given = Given(client_id, profile, message_type, tags, bus)
     if not isinstance(app, websocket.WebSocketApp):
-        raise ConfigurationError(f"app is a {type(app).__name__}; give a websocket.WebSocketApp")
+        raise ConfigurationError(f"app is a {type(app).__name__}; pass a websocket.WebSocketApp")
     before = vars(app).get(_KEY)
     if before is not None and not before.automatic:
         raise ConfigurationError("this app is instrumented already; call uninstrument(app) first")
     if app.sock is not None or app.keep_running:
-        raise ConfigurationError("this app runs already; instrument it before run_forever")
+        raise ConfigurationError("this app is running already; instrument it before run_forever")
     watched = _Watched(app, given)
     ROSTER.reserve(given, watched)
     if before is not None:
@@ -104,15 +104,15 @@ def instrument_connection(
     bus: Bus | None = None,
     url: str | None = None,
 ) -> _Socket:
-    """Have a websocket.WebSocket emit its telemetry; returns it. Processing is not timed.
+    """Instrument a websocket.WebSocket; returns it. Processing is not timed.
 
-    One that is connected already, as create_connection returns it, emits no started and no completed for that; `url`
-    says where it leads, as the library does not know any more: else that is the peer's address. The other arguments,
-    and what is raised, are as in `instrument`.
+    A connection that is already established, as create_connection returns it, emits no started and no completed event
+    for that. `url` is its address, which the library does not keep; by default the peer's address is used. The other
+    arguments and exceptions are as in `instrument`.
     """
     given = Given(client_id, profile, message_type, tags, bus)
     if not isinstance(ws, websocket.WebSocket):
-        raise ConfigurationError(f"ws is a {type(ws).__name__}; give a websocket.WebSocket")
+        raise ConfigurationError(f"ws is a {type(ws).__name__}; pass a websocket.WebSocket")
     before = vars(ws).get(_KEY)
     if before is not None and not before.owner.automatic:
         raise ConfigurationError("this connection is instrumented already; call uninstrument(ws) first")
@@ -127,7 +127,7 @@ def instrument_connection(
 
 
 def uninstrument(thing: Any) -> None:
-    """Make an app or a connection what it was; its client is closed. ConfigurationError if it is not instrumented."""
+    """Restore an app or a connection; its client is closed. Raises ConfigurationError if it is not instrumented."""
     watched = vars(thing).get(_KEY) if hasattr(thing, "__dict__") else None
     if isinstance(watched, _Watched):
         watched.undo(thing)
@@ -146,8 +146,9 @@ def instrument_all(
     tags: Mapping[str, object] | None = None,
     bus: Bus | None = None,
 ) -> None:
-    """Instrument every WebSocketApp and WebSocket that is made from now on, as `instrument` and `instrument_connection`
-    do; to call those for one of them replaces what was given here. Raises ConfigurationError if they are already."""
+    """Instrument every WebSocketApp and WebSocket that is created from now on, as `instrument` and
+    `instrument_connection` do; calling those for a single object replaces these arguments. Raises ConfigurationError if
+    instrument_all is already in effect."""
     given = Given(None, profile, message_type, tags, bus)
     if _ALL:
         raise ConfigurationError("all apps and connections are instrumented already; call uninstrument_all() first")
@@ -157,7 +158,7 @@ def instrument_all(
 
 
 def uninstrument_all() -> None:
-    """Instrument what is made from now on no more; what was made goes on. Raises ConfigurationError if none is."""
+    """Stop instrumenting new objects; existing ones stay instrumented. Raises ConfigurationError if not in effect."""
     if not _ALL:
         raise ConfigurationError("instrument_all was not called")
     while _ALL:
@@ -202,7 +203,7 @@ def _connection_made(ws: websocket.WebSocket, given: Given) -> None:
 
 
 def _wrap(ws: websocket.WebSocket, owner: Owner) -> Connection:
-    """Put the methods of a connection in the place of its own. One that is wrapped already gets another owner."""
+    """Replace the methods of a connection by wrappers. A connection that is already wrapped gets another owner."""
     connection = vars(ws).get(_KEY)
     if isinstance(connection, Connection):
         connection.give_to(owner)
@@ -224,13 +225,13 @@ def _peer(sock: Stream) -> str:
     scheme = "ws" if name is None and not hasattr(sock, "pending") else "wss"
     try:
         host, port = sock.getpeername()[:2]
-    except (OSError, ValueError):  # gone already, or no TCP
+    except (OSError, ValueError):  # closed already, or not TCP
         return f"{scheme}://unknown"
     return f"{scheme}://{name or (f'[{host}]' if ':' in host else host)}:{port}"
 
 
 def _failure(error: Exception, url: object) -> ConnectionFailed:
-    """A failed dial as the error that it is here."""
+    """Convert the exception of a failed dial into our error."""
     failed: ConnectionFailed | None = None
     text = f"{type(error).__name__}: {error}"
     if isinstance(error, websocket.WebSocketBadStatusException):
@@ -249,7 +250,7 @@ def _failure(error: Exception, url: object) -> ConnectionFailed:
 
 
 def _loss(error: Exception) -> Loss:
-    """What a read that raised makes of the link."""
+    """The loss of the link after a read that raised."""
     text = f"{type(error).__name__}: {error}"
     if isinstance(error, websocket.WebSocketConnectionClosedException):
         return cut(text)
@@ -272,32 +273,32 @@ _LIBRARY: Final = Library(_failure, _loss, (websocket.WebSocketTimeoutException,
 
 
 class _Watched(Owner):
-    """What instruments one app: the seat of its client, and the owner of its connections."""
+    """The instrumentation of one app: the seat of its client, and the owner of its connections."""
 
     def __init__(self, app: websocket.WebSocketApp, given: Given) -> None:
         super().__init__(given)
         self._app = weakref.ref(app)
-        self._expired = False  # a ping had got no pong in time when the library stopped its pings
-        self._given_up = False  # the library did that to its link, and told nobody
-        self._ending = 0  # the thread that is in on_error or on_close
-        self._inside = False  # a callback that handles messages runs
+        self._expired = False  # a pong was late when the library stopped its pings
+        self._given_up = False  # the library abandoned its link without a callback
+        self._ending = 0  # the id of the thread in on_error or on_close
+        self._inside = False  # a callback that handles messages is running
         self._has = dict.fromkeys(_HANDLERS, False)  # which of them are set
         self.handles: dict[bool, bool] = dict.fromkeys((False, True), False)
         self._kind: type = type(app)  # its own class
-        self._inherited: set[str] = set()  # callbacks that its class has, as methods say, and it itself had not
+        self._inherited: set[str] = set()  # callbacks of its class, such as methods, not of the instance
 
     def busy(self) -> bool:
-        """Whether it has a link, dials, or may dial again by itself."""
+        """True if it has a link, dials, or may dial again by itself."""
         if self._pong_is_late():
             self._give_up()
         app = self._app()
         return super().busy() or (app is not None and bool(app.keep_running) and not self._given_up)
 
     def begin(self, app: websocket.WebSocketApp) -> None:
-        """Put a class that tells of what is set in the place of the app's own."""
+        """Replace the app's class by one that observes assignments."""
         self._kind = type(app)
         try:
-            app.__class__ = _telling(self._kind)
+            app.__class__ = _observing(self._kind)
         except TypeError as error:
             raise ConfigurationError(f"{self._kind.__name__} cannot be instrumented: {error}") from error
         vars(app)[_KEY] = self
@@ -307,7 +308,7 @@ class _Watched(Owner):
         self._inherited = inherited
 
     def undo(self, app: websocket.WebSocketApp) -> None:
-        """Make it what it was."""
+        """Restore it."""
         ws = app.sock
         originals = {name: getattr(getattr(app, name, None), "original", None) for name in (*_HANDLERS, *_ENDINGS)}
         del vars(app)[_KEY]
@@ -324,12 +325,12 @@ class _Watched(Owner):
     # -- attributes ---------------------------------------------------------------------------------------------------
 
     def setting(self, name: str, value: Any) -> Any:
-        """An attribute of the app is about to be set: the value to set."""
+        """An attribute of the app is about to be set; returns the value to set."""
         if name == "sock":
             if isinstance(value, websocket.WebSocket):
                 self._expired = self._given_up = False
                 _wrap(value, self)
-        elif name == "last_ping_tm":  # the library forgets its pings before it closes, in some ways twice
+        elif name == "last_ping_tm":  # the library resets its pings before it closes, sometimes twice
             self._expired = self._expired or (not value and self._pong_is_late())
             self._look_for_pong(value)
         else:
@@ -370,7 +371,7 @@ class _Watched(Owner):
         def called(*arguments: Any, **named: Any) -> Any:
             """In the thread that reads: a message is handled, or a fragment of one."""
             connection = self.reading
-            if connection is None or self._inside:  # the program itself calls it, in another one say
+            if connection is None or self._inside:  # the program itself calls it, for example in another callback
                 return callback(*arguments, **named)
             fault = None
             try:
@@ -394,7 +395,7 @@ class _Watched(Owner):
     # -- the end ------------------------------------------------------------------------------------------------------
 
     def why(self) -> Loss | None:
-        """Why the library closes the connection, if not because the program does."""
+        """Why the library closes the connection; None if the program does."""
         if self._expired or self._pong_is_late():
             if self.foreign is not None:
                 self.foreign.missed()
@@ -402,7 +403,7 @@ class _Watched(Owner):
         return None
 
     def _pong_is_late(self) -> bool:
-        """As the library itself judges it."""
+        """By the same rule as the library."""
         app = self._app()
         if app is None or not app.ping_timeout or not app.last_ping_tm:
             return False
@@ -410,13 +411,13 @@ class _Watched(Owner):
         return time.time() - app.last_ping_tm > app.ping_timeout and (after < 0 or after > app.ping_timeout)
 
     def _look_for_pong(self, pinged: float) -> None:
-        """Have the clock look, once the library must have judged this ping."""
+        """Schedule a check for the time when the library must have checked this ping."""
         timeout = getattr(self._app(), "ping_timeout", None)
         if pinged and timeout:
             CLOCK.call_later(2 * timeout + _GRACE, partial(_look_at_ping, weakref.ref(self), pinged))
 
     def look_at_ping(self, pinged: float) -> None:
-        """wsnova-clock: the library has judged this ping by now, unless the next one came too soon."""
+        """wsnova-clock: the library has checked this ping by now, unless the next ping came too soon."""
         app = self._app()
         if app is None or not app.last_ping_tm or app.last_pong_tm >= pinged:
             return
@@ -424,8 +425,8 @@ class _Watched(Owner):
             self._give_up()
 
     def _give_up(self) -> None:
-        """The pong is late, and the library does not hand out a message: it is through with the link. Under rel it then
-        raises out of rel.dispatch, and closes nothing. Any thread."""
+        """The pong is late, and the library is not in a callback: it abandons the link. Under rel it then raises out of
+        rel.dispatch, and closes nothing. Any thread."""
         foreign = self.foreign
         if foreign is not None and not foreign.in_hand()[0] and self.live():
             foreign.missed()
@@ -434,11 +435,11 @@ class _Watched(Owner):
             self._given_up = True
 
     def left(self) -> None:
-        """The library, or the program, has closed the connection, and may dial again."""
+        """The library, or the program, has closed the connection and may dial again."""
 
     def closing(self) -> bool:
-        """The program closes the app. True if that ends the client: not in on_error or on_close, once the link is lost,
-        where it cleans up."""
+        """The program closes the app. True if that ends the client: not in on_error or on_close after the link is lost,
+        where it only cleans up."""
         ends = self._ending != threading.get_ident() or self.live()
         for connection in self.connections:
             connection.local = True
@@ -451,9 +452,9 @@ def _look_at_ping(weak: weakref.ref[_Watched], pinged: float) -> None:
         watched.look_at_ping(pinged)
 
 
-def _telling(kind: Any) -> Any:
-    """A subclass of an app's class, of the same name, that tells of what is set and of `close`."""
-    known = _TELLING.get(kind)
+def _observing(kind: Any) -> Any:
+    """A subclass of an app's class, with the same name, that observes assignments and `close`."""
+    known = _OBSERVING.get(kind)
     if known is not None:
         return known
 
@@ -477,8 +478,8 @@ def _telling(kind: Any) -> Any:
 
     names = {"__module__": kind.__module__, "__qualname__": kind.__qualname__, "__doc__": kind.__doc__}
     made = type(kind)(kind.__name__, (kind,), {**names, "__setattr__": set_attribute, "close": close})
-    _TELLING[kind] = made
+    _OBSERVING[kind] = made
     return made
 
 
-_TELLING: Final[weakref.WeakValueDictionary[type, type]] = weakref.WeakValueDictionary()
+_OBSERVING: Final[weakref.WeakValueDictionary[type, type]] = weakref.WeakValueDictionary()

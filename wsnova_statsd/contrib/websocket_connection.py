@@ -1,11 +1,11 @@
-"""One websocket.WebSocket, watched: its public methods are wrapped on the instance, and tell a foreign client what
+"""One websocket.WebSocket, observed: its public methods are wrapped on the instance and report to a foreign client what
 happened at the socket.
 
-`connect` tells of dials; `recv_data_frame`, through which recv, recv_data and iteration all go, of messages, pongs, the
-server's close frame and what a read raises; `send_frame`, through which all that is sent goes, of messages and pings;
-`close`, `shutdown` and `abort` of the end. The connection is not kept alive by what watches it.
+`connect` reports dials; `recv_data_frame`, which recv, recv_data and iteration all call, reports messages, pongs, the
+server's close frame and errors of reads; `send_frame`, which every send calls, reports messages and pings; `close`,
+`shutdown` and `abort` report the end. The instrumentation does not keep the connection alive.
 
-Threads: those of the program; one reads at a time, as the library asks for.
+Threads: those of the program; one reads at a time, as the library requires.
 """
 
 from __future__ import annotations
@@ -31,52 +31,52 @@ from .roster import ROSTER
 
 _DATA: Final = (TEXT, BINARY, CONTINUATION)
 _COLLECTED: Final = Loss("collected", "", fault=False)
-_WAIT: Final = 1_000_000  # ns: a shorter wait for a message may be the reading itself, unless nothing was there
-_LOOK_EVERY: Final = 10_000_000  # ns between two looks whether anything is: they are system calls
+_WAIT: Final = 1_000_000  # ns: a shorter wait may be the read itself, unless nothing was available
+_LOOK_EVERY: Final = 10_000_000  # ns between two checks for available bytes, which are system calls
 _clock = time.monotonic_ns
 
 
 @dataclass(frozen=True, slots=True)
 class Library:
-    """What is known of the library's errors."""
+    """How to interpret the library's errors."""
 
     failure: Callable[[Exception, object], ConnectionFailed]  # of a dial
     loss: Callable[[Exception], Loss]  # of a read
-    timeouts: tuple[type[Exception], ...]  # of a read or write that may be tried again
-    breaches: tuple[type[Exception], ...]  # of a message that cannot be read, after which the next one may be
+    timeouts: tuple[type[Exception], ...]  # of a read or write that may be retried
+    breaches: tuple[type[Exception], ...]  # of an unreadable message that others may follow
 
 
 class Owner:
-    """Whose a connection is: the seat of its client. This one is a bare connection's own."""
+    """The owner of connections: the seat of their client. This class is for a bare connection."""
 
     def __init__(self, given: Given) -> None:
         self.given = given
-        self.automatic = False  # by instrument_all
+        self.automatic = False  # created by instrument_all
         self.foreign: Foreign | None = None
-        self._connections: tuple[weakref.ref[Connection], ...] = ()  # replaced as a whole: any thread may look
-        self.reading: Connection | None = None  # whose message callbacks are given
-        # Whether a callback handles a message and, by True, a fragment that continues one; None if that cannot be seen.
+        self._connections: tuple[weakref.ref[Connection], ...] = ()  # replaced as a whole, for readers in any thread
+        self.reading: Connection | None = None  # the connection whose message the callbacks receive
+        # Whether a callback handles a message and, under True, a continuation fragment; None if that is unknown.
         self.handles: Mapping[bool, bool] | None = None
 
     @property
     def connections(self) -> list[Connection]:
-        """Those that are not collected. Any thread."""
+        """The connections that are not collected. Any thread."""
         return [one for one in (weak() for weak in self._connections) if one is not None]
 
     def add(self, connection: Connection) -> None:
-        """It has this one too."""
+        """Own this connection too."""
         self._connections = tuple(map(weakref.ref, (*self.connections, connection)))
 
     def live(self) -> bool:
-        """Whether it has a link. Any thread."""
+        """True if it has a link. Any thread."""
         return any(one.link is not None for one in self.connections)
 
     def busy(self) -> bool:
-        """Whether it has a link, dials, or may dial again by itself. Any thread."""
+        """True if it has a link, dials, or may dial again by itself. Any thread."""
         return any(one.link is not None or one.dialling for one in self.connections)
 
     def why(self) -> Loss | None:
-        """Why the connection is closed, if not because the program wants to."""
+        """Why the connection is closed; None if the program closes it."""
         return None
 
     def left(self) -> None:
@@ -84,32 +84,32 @@ class Owner:
         self.close()
 
     def close(self) -> None:
-        """The client is closed."""
+        """Close the client."""
         foreign, self.foreign = self.foreign, None
         if foreign is not None:
             foreign.close()
 
 
 class _Part:
-    """Fragments of a message that is not whole yet."""
+    """The fragments of an incomplete message."""
 
     __slots__ = ("opcode", "pieces", "size", "spent")
 
     def __init__(self, opcode: int) -> None:
         self.opcode = opcode
         self.size = 0
-        self.spent = 0  # ns that callbacks took for them
+        self.spent = 0  # ns that callbacks spent on them
         self.pieces: list[bytes] = []
 
     def add(self, payload: bytes, keep: bool) -> None:
-        """One more; what names a message by its payload needs all of them."""
+        """Add a fragment; all are kept if messages are named by their payload."""
         self.size += len(payload)
         if keep:
             self.pieces.append(payload)
 
 
 class Connection:
-    """What is known of one connection. `link` is the foreign client's while there is one."""
+    """The instrumentation of one connection. `link` is the foreign client's link while there is one."""
 
     def __init__(self, ws: Any, owner: Owner, library: Library) -> None:
         self._ws = weakref.ref(ws)
@@ -118,32 +118,32 @@ class Connection:
         self._foreign: Foreign | None = None
         self.link: Link | None = None
         self.dialling: bool = False
-        self.local: bool = False  # the program closes the app
+        self.local: bool = False  # the program is closing the app
         self._leaving: Loss | None = None  # the connection is being closed, for this reason
-        self._pending: Loss | None = None  # what a read or write that raised would make of the link
-        self._span: Span | None = None  # the message that was read last, until it is processed
+        self._pending: Loss | None = None  # the loss to emit if the link ends after a read or write that raised
+        self._span: Span | None = None  # the last message that was read, until it is processed
         self._part: _Part | None = None  # the fragments that were read
-        self._out: _Part | None = None  # those that were sent
-        self.continued: bool = False  # what was read last continues a message
-        self._began = self._ended = 0  # of its callbacks, ns
-        self._failed = False  # one of them raised
-        self._idle_since = 0  # when the last one returned; 0 for a bare connection
-        self._buffered: Callable[[], int] | None = None  # of TLS; asked for by the thread that reads
-        self._unread = 0  # what it gave
-        self._looked = 0  # when it was last looked whether anything waits to be read, ns
-        self._drained = False  # nothing did, before the read that comes next
-        self._own = {name: vars(ws)[name] for name in _AROUND if name in vars(ws)}  # the program's
+        self._out: _Part | None = None  # the fragments that were sent
+        self.continued: bool = False  # the last frame read continues a message
+        self._began = self._ended = 0  # of the callbacks, ns
+        self._failed = False  # one of the callbacks raised
+        self._idle_since = 0  # when the last callback returned; 0 for a bare connection
+        self._buffered: Callable[[], int] | None = None  # of TLS; called by the thread that reads
+        self._unread = 0  # its last result
+        self._looked = 0  # when it was last checked whether bytes wait to be read, ns
+        self._drained = False  # no bytes waited before the next read
+        self._own = {name: vars(ws)[name] for name in _AROUND if name in vars(ws)}  # the program's own
         self._finalizer = weakref.finalize(ws, self._collected)
         self._finalizer.atexit = False
         owner.add(self)
 
     def give_to(self, owner: Owner) -> None:
-        """Another owner, before the first dial."""
+        """Change the owner, before the first dial."""
         self.owner = owner
         owner.add(self)
 
     def methods(self, ws: Any) -> dict[str, Callable[..., Any]]:
-        """What takes the place of the connection's methods."""
+        """The replacements for the connection's methods."""
         return {name: self._method(ws, name) for name in _AROUND if hasattr(ws, name)}
 
     def _method(self, ws: Any, name: str) -> Callable[..., Any]:
@@ -161,7 +161,7 @@ class Connection:
         return method
 
     def undo(self, ws: Any) -> None:
-        """Make it what it was."""
+        """Restore the connection."""
         self._finalizer.detach()
         for name in _AROUND:
             vars(ws).pop(name, None)
@@ -176,7 +176,7 @@ class Connection:
 
     def _connect(self, original: Callable[..., Any], arguments: Any, named: Any) -> Any:
         url = arguments[0] if arguments else named.get("url")
-        self._end(self._pending or LOCAL)  # one that was left open
+        self._end(self._pending or LOCAL)  # a link that was left open
         self.local, self._leaving, self._pending, self._part, self._out = False, None, None, None, None
         self.dialling = True
         try:
@@ -198,13 +198,14 @@ class Connection:
             self.dialling = False
 
     def adopt(self, url: str) -> None:
-        """It is open already."""
+        """The connection is already open."""
         foreign = self._take(url)
         if foreign is not None:
             self.link = foreign.adopted(url, self._waiting())
 
     def _waiting(self) -> Callable[[], int]:
-        """What gives the bytes that wait to be read. Any thread; it does not keep the socket."""
+        """A function that returns the number of bytes waiting to be read. Any thread; it does not keep the socket
+        alive."""
         ws = self._ws()
         sock = None if ws is None else ws.sock
         if sock is None:
@@ -219,25 +220,25 @@ class Connection:
         return waiting
 
     def _end(self, loss: Loss) -> None:
-        """The link is over; the first one who says so counts."""
+        """The link has ended; only the first call counts."""
         link, self._buffered = self.link, None
         if link is not None and self._foreign is not None:
             self._foreign.ended(link, self._leaving or (LOCAL if self.local else loss))
             self.link = None
 
     def give_up(self, loss: Loss) -> None:
-        """The library has given it up, and will not close it. Any thread."""
+        """The library has abandoned the link, and will not close it. Any thread."""
         self._end(loss)
 
     def _close(self, original: Callable[..., Any], arguments: Any, named: Any) -> Any:
-        """close, shutdown, abort: by the program, or by the library once it gives the connection up. One that is
-        interrupted before it has done anything is none."""
+        """close, shutdown, abort: by the program, or by the library once it abandons the connection. A close that is
+        interrupted before it has done anything does not count."""
         if self.link is None:
             return original(*arguments, **named)
         before, done, loss = self._leaving, False, LOCAL
         try:
             self._leaving = loss = before or self.owner.why() or (None if self.local else self._pending) or LOCAL
-            if loss is not LOCAL:  # it is over; that the library says goodbye may take seconds
+            if loss is not LOCAL:  # it has ended; the library's close handshake may take seconds
                 self._end(loss)
             result = original(*arguments, **named)
             done = True
@@ -249,7 +250,7 @@ class Connection:
             self._leaving = before
 
     def _collected(self) -> None:
-        """Nothing holds the connection any more. Waits for nothing, calls no code of the program: the clock emits."""
+        """The connection is collected. Waits for nothing, calls no code of the program: the clock emits the end."""
         link, foreign = self.link, self._foreign
         if link is not None and foreign is not None:
             CLOCK.call_later(0.0, partial(foreign.ended, link, self._pending or _COLLECTED))
@@ -292,8 +293,8 @@ class Connection:
         return result
 
     def _raised(self, error: Exception) -> None:
-        """A read raised. A timeout is no end, nor is a message that cannot be read to a program that reads on; to an
-        app everything is."""
+        """A read raised. A timeout does not end the link, nor does an unreadable message if the program reads on; for
+        an app every error does."""
         if self.link is None:
             return
         loss, app = self._library.loss(error), self.owner.handles is not None
@@ -306,21 +307,21 @@ class Connection:
             self._pending = loss
 
     def _fragment(self, foreign: Foreign, opcode: int, frame: Any, waited: int) -> Span | None:
-        """A fragment of a message was read: they come alone only to an app with on_cont_message."""
+        """A fragment was read: single fragments occur only in an app with on_cont_message."""
         part = self._part = self._part or _Part(opcode)
         part.add(frame.data, foreign.given.message_type is not None)
         return foreign.received(b"".join(part.pieces), part.opcode, waited, part.size) if frame.fin else None
 
     def _unhandled(self, foreign: Foreign, span: Span) -> None:
-        """A whole message that no callback handles, or none that can be seen."""
+        """A whole message that no callback handles, as far as is known."""
         self._part = None
         if self.owner.handles is not None:
             foreign.ignored(span)
             self._idle_since = self._waiting_since(_clock())
 
     def _waiting_since(self, now: int) -> int:
-        """The reader waits for what comes next from now on; the same time. Looks now and then whether it has to: at a
-        fast feed each wait is as short as a read, and only a reader that keeps up finds nothing there."""
+        """The reader waits for the next message from now on; returns `now`. Sometimes checks whether bytes are already
+        there: on a fast feed each wait is as short as a read, and only a reader that keeps up finds none."""
         link = self.link
         if link is not None and now - self._looked >= _LOOK_EVERY:
             self._looked, self._drained = now, not link.waiting()
@@ -333,14 +334,14 @@ class Connection:
             self._began = _clock() if span is None or foreign is None else foreign.begin(span)
 
     def handled(self, *, failed: bool, last: bool) -> None:
-        """It returned, or raised; `last`: none is to follow."""
+        """A callback returned, or raised; `last`: no callback follows."""
         self._ended = _clock()
         self._failed = self._failed or failed
         if last:
             self._settle()
 
     def _settle(self) -> None:
-        """What was read last is processed."""
+        """The last message or fragment is processed."""
         span, part, ended, failed = self._span, self._part, self._ended, self._failed
         began, self._began, self._span, self._failed = self._began, 0, None, False
         took = ended - began
@@ -369,11 +370,11 @@ class Connection:
             out.add(payload, foreign.given.message_type is not None)
             self._out = None if whole else out
         size = len(payload) if out is None else out.size
-        # Booked in the step in which it is sent: a signal's handler comes before or after both.
+        # The step that sends it also counts it: a signal's handler runs before or after both.
         sent, lengths = tee(map(original, (frame,)))
         try:
             if whole:
-                foreign.booking(compress(((1, size, 0, 0, 0, 0, 0),), sent))
+                foreign.counting(compress(((1, size, 0, 0, 0, 0, 0),), sent))
             length = next(lengths)
         except Exception as error:
             foreign.unsent()

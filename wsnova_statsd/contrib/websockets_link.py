@@ -1,8 +1,8 @@
 """One connection of the websockets library: its messages, heartbeats and end, as the events of a Foreign.
 
-Knows the library's connections by their public names only and imports nothing of it. Threads: what a call of the
-program's meets is emitted in that call's thread; a pong, and an end that no call has met, by wsnova-clock within a
-second: the library's own thread holds a lock when it learns of them.
+Uses only public names of the library's connections and imports nothing from it. Threads: events seen in a call of the
+program are emitted in that call's thread; a pong, and an end that no call has noticed, by wsnova-clock within a second,
+because the library's own thread holds a lock when it detects them.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from ..redaction import log_fault
 from .foreign import Foreign, Span
 from .foreign_link import LOCAL, Link, without_us
 
-LOOK_EVERY: Final = 0.5  # seconds between two looks at what no call has met
+LOOK_EVERY: Final = 0.5  # seconds between two looks for events that no call has noticed
 BYTES_LIKE: Final = (bytes, bytearray, memoryview)
-_KEEPALIVE: Final = "keepalive ping timeout"  # what the library tells the server then
-_BREACHES: Final = (1002, 1003, 1007, 1008, 1009, 1010)  # what it tells a server that broke the protocol
-_PINGS: Final = 10  # whose pong is still waited for
-_TAKING: Final = 50_000  # ns: a shorter wait is the taking of a message that is there
-_WAITED: Final = 1_000_000  # ns: what less than this adds up to is no wait
+_KEEPALIVE: Final = "keepalive ping timeout"  # the close reason that the library sends then
+_BREACHES: Final = (1002, 1003, 1007, 1008, 1009, 1010)  # its close codes for a server that broke the protocol
+_PINGS: Final = 10  # pings with a pong still expected
+_TAKING: Final = 50_000  # ns: a shorter wait only takes a message that has arrived
+_WAITED: Final = 1_000_000  # ns: a smaller total does not count as waiting
 _PATIENCE: Final = 1.0  # seconds for another thread that emits the same end
 _log = logging.getLogger(__name__)
 _clock = time.monotonic_ns
@@ -40,21 +40,21 @@ _second: Final = itemgetter(1)
 
 
 class Place:
-    """What dials for a Foreign: one call of connect(), or a loop over reconnect()."""
+    """The seat of a Foreign: one call of connect(), or a loop over reconnect()."""
 
     def __init__(self) -> None:
         self.dialling = False
-        self.loops = False  # what ends in it is dialled again
-        self.client: Foreign | None = None  # that it dials for
+        self.loops = False  # a connection that ends in it is dialled again
+        self.client: Foreign | None = None  # the client for which it dials
         self.connection: Connection | None = None
 
     def busy(self) -> bool:
-        """Whether it has a link, dials, or may dial again by itself."""
+        """True if it has a link, dials, or may dial again by itself."""
         return self.dialling or self.loops or (self.connection is not None and not self.connection.over)
 
 
 class Connection:
-    """What is known of one connection beside what the library knows."""
+    """What we know about one connection in addition to the library."""
 
     def __init__(self, connection: Any, client: Foreign, place: Place) -> None:
         self.client = client
@@ -62,35 +62,35 @@ class Connection:
         self.closing = False  # the program has called close()
         self.over: bool = False
         self.warns: bool = hasattr(connection, "maybe_raise_legacy_warning")
-        self.span: Span | None = None  # of the message that was received last
-        self.waited: int = 0  # ns that the program waited for messages, and that the client was not told of yet
+        self.span: Span | None = None  # of the last received message
+        self.waited: int = 0  # ns that the program waited for messages, not yet reported to the client
         self._connection = connection
         self._place = place
         self._link: Link | None = None
-        self._named = client.given.message_type is not None  # by what is in it
+        self._named = client.given.message_type is not None  # messages are named by their content
         self._pings: deque[_Ping] = deque(maxlen=_PINGS)
-        self._ending = threading.RLock()  # held while an end is emitted; again by a signal's handler
+        self._ending = threading.RLock()  # held while an end is emitted; re-entrant for a signal's handler
 
     def stands(self, link: Link) -> None:
-        """The upgrade is accepted."""
+        """The upgrade was accepted."""
         self._link = link
         self._place.connection = self
         LOOKOUT.add(self)
 
     def release(self) -> None:
-        """Nothing of it is emitted any more."""
+        """Emit nothing more about it."""
         LOOKOUT.forget(self)
         self.over = True
         self.client.close()
 
     def waiting(self) -> int:
-        """Bytes that wait in the kernel. OpenSSL holds none: the library reads more at once than a record has."""
+        """Bytes that wait in the kernel. OpenSSL holds none: the library reads more at once than one record."""
         return asked(self._connection.socket, "FIONREAD")
 
     # -- messages -----------------------------------------------------------------------------------------------------
 
     def received(self, payload: str | bytes, waited: int) -> None:
-        """A message is returned to the program, which waited so many ns for it."""
+        """A message is returned to the program, which waited `waited` ns for it."""
         if self._pings:
             self._look_at_pings()
         if waited >= _TAKING:
@@ -102,36 +102,36 @@ class Connection:
         self.span = self.client.received(data, opcode, waited, size)
 
     def gathered(self, fragments: Gathered) -> None:
-        """All fragments of a message were returned."""
+        """All fragments of a message have been returned."""
         self.span = self.client.received(fragments.payload(), fragments.opcode, 0, fragments.size)
 
     def gathering(self, source: Iterable[Any], text: bool | None = None) -> Gathered:
-        """The fragments of a message, noted as they pass."""
+        """The fragments of a message, recorded as they pass."""
         return Gathered(source, text, keeps=self._named)
 
     def _measured(self, payload: Any, text: bool | None = None) -> tuple[int, int, bytes]:
-        """The opcode and size of a payload, and its bytes where a rule names it by these."""
+        """The opcode and size of a payload, and its bytes if messages are named by them."""
         is_text = isinstance(payload, str)
         opcode = TEXT if (is_text if text is None else text) else BINARY
         if is_text and (self._named or not payload.isascii()):
-            payload = payload.encode(errors="surrogatepass")  # the library refuses it if it must
+            payload = payload.encode(errors="surrogatepass")  # the library refuses invalid text itself
         size = payload.nbytes if isinstance(payload, memoryview) else len(payload)
         return opcode, size, bytes(payload) if self._named else b""
 
     def send(self, call: Callable[[Any], None], message: Any, text: bool | None) -> None:
-        """Send a whole message by this call of the library's. It is booked as sent in the step in which it is."""
+        """Send a whole message by this call of the library. The step that sends it also counts it as sent."""
         opcode, size, data = self._measured(message, text)
-        booked = zip(map(call, (message,)), ((1, size, 0, 0, 0, 0, 0),), strict=True)
+        counted = zip(map(call, (message,)), ((1, size, 0, 0, 0, 0, 0),), strict=True)
         was_open = not self.over
         try:
-            self.client.booking(map(_second, booked))
+            self.client.counting(map(_second, counted))
         except BaseException:
             self._unsent(was_open)
             raise
         self.client.sent(data, opcode, size)
 
     def send_fragments(self, call: Callable[[Any], None], message: Iterable[Any], text: bool | None) -> None:
-        """Send a message fragment by fragment; none at all is no message."""
+        """Send a message fragment by fragment; without fragments there is no message."""
         fragments = self.gathering(message, text)
         was_open = not self.over
         try:
@@ -144,27 +144,27 @@ class Connection:
             self.client.sent(fragments.payload(), fragments.opcode, fragments.size)
 
     def _unsent(self, was_open: bool) -> None:
-        """A send has raised. One that met the end of the connection is counted; a mistake of the program's is not."""
+        """A send has raised. It is counted if the connection had ended, not if the program made a mistake."""
         if was_open and self._is_closed():
             self.client.unsent()
 
     # -- heartbeats ---------------------------------------------------------------------------------------------------
 
     def pinged(self, pong: threading.Event, sent_ns: int) -> None:
-        """A ping was written, by the program or by the library itself, at this time of the monotonic clock."""
+        """A ping was written, by the program or by the library, at this time of the monotonic clock."""
         self._look_at_pings()
         self._pings.append(_Ping(pong, sent_ns, self._is_closed))
         if not self.client.over:
             self.client.emit(events.HEARTBEAT_SENT, {"system_time": time.time_ns()})
 
     def _look_at_pings(self) -> None:
-        """Any thread: emit the pongs that are here, and those that did not come in time, each once."""
+        """Any thread: emit pongs that have arrived, and those that are missed, each once."""
         answered, now = list[_Ping](), _clock()
         for ping in tuple(self._pings):
             if ping.answered:
                 try:
                     self._pings.remove(ping)
-                except ValueError:  # another thread has seen it
+                except ValueError:  # another thread has handled it
                     continue
                 answered.append(ping)
             elif now - ping.sent_ns >= self.client.profile.pong_timeout * 1e9:
@@ -172,7 +172,7 @@ class Connection:
         if not answered or self.client.over:
             return
         if self._link is not None:
-            self._link.heard = answered[-1].set_ns
+            self._link.arrived_ns = answered[-1].set_ns
         # The library measures the last round trip, from release 15 on.
         latency = round(getattr(self._connection, "latency", 0.0) * 1e9)
         for ping in answered:
@@ -183,21 +183,21 @@ class Connection:
         if ping.unmissed and not self.client.over:
             try:
                 ping.unmissed.pop()
-            except IndexError:  # another thread tells it
+            except IndexError:  # another thread emits it
                 return
             self.client.emit(events.HEARTBEAT_MISSED, {"system_time": time.time_ns()})
 
     # -- the end ------------------------------------------------------------------------------------------------------
 
     def met(self, error: BaseException) -> None:
-        """A call raises this to the program: with its traceback as it would be without us, and after the end, if it is
-        that, was emitted."""
+        """A call raises this to the program: emit the end first, if it is the end, and remove our frames from the
+        traceback."""
         if self._is_closed():
             self.end()
         without_us(error)
 
     def look(self) -> None:
-        """Any thread: what no call has met."""
+        """Any thread: emit what no call has noticed."""
         self._look_at_pings()
         if self._is_closed():
             self.end()
@@ -206,7 +206,7 @@ class Connection:
         return bool(self._connection.protocol.state.name == "CLOSED")
 
     def end(self) -> None:
-        """The connection is closed: emit that, unless it was. When this returns it has been emitted."""
+        """The connection is closed: emit that, once. When this returns it has been emitted."""
         if not self.over and self._link is not None:
             holding(self._ending, _PATIENCE, partial(self._end, self._link))
 
@@ -225,7 +225,7 @@ class Connection:
         return True
 
     def _loss(self) -> Loss:
-        """Why it has ended, as the library tells it: by whose close frame came first."""
+        """Why it has ended, according to the library: by which side's close frame came first."""
         error = self._connection.protocol.close_exc
         theirs, ours = error.rcvd, error.sent
         if theirs is not None and error.rcvd_then_sent is not False:
@@ -240,7 +240,7 @@ class Connection:
 
 
 class Gathered:
-    """The fragments of one message on their way; `count`, `size` and `opcode` are those of what has passed."""
+    """Passes on the fragments of one message; `count`, `size` and `opcode` describe those that have passed."""
 
     def __init__(self, source: Iterable[Any], text: bool | None, *, keeps: bool) -> None:
         self.count: int = 0
@@ -268,21 +268,22 @@ class Gathered:
                 self._pieces.append(data)
 
     def payload(self) -> bytes:
-        """What has passed, where a rule names messages by it."""
+        """The bytes that have passed, if messages are named by them."""
         return b"".join(self._pieces)
 
 
 class _Ping:
-    """A ping, and the library's event for its pong, which notes when it is set; the library sets some at the end too.
+    """A ping, and the library's event for its pong, which records when it is set; the library also sets some at the
+    end.
 
-    The library's own thread sets it, with a lock of the library's that a handler of ours could ask for.
+    The library's own thread sets it, holding a lock of the library that a handler of ours could need.
     """
 
     __slots__ = ("_by_end", "_pong", "sent_ns", "set_ns", "unmissed")
 
     def __init__(self, pong: threading.Event, sent_ns: int, closed: Callable[[], bool]) -> None:
         self.sent_ns = sent_ns
-        self.unmissed = [True]  # taken by the thread that tells that it was missed
+        self.unmissed = [True]  # removed by the thread that emits that it was missed
         self._pong = pong
         self._by_end = False
         set_it = pong.set
@@ -297,29 +298,29 @@ class _Ping:
 
     @property
     def answered(self) -> bool:
-        """Whether the pong is here."""
+        """True if the pong has arrived."""
         return self._pong.is_set() and not self._by_end
 
 
 class _Lookout:
-    """The instrumented connections that stand, looked at by the clock. No lock; any thread."""
+    """The open instrumented connections, which the clock checks. No lock; any thread."""
 
     def __init__(self) -> None:
         self.after_fork()
         process.on_fork(self)
 
     def after_fork(self) -> None:
-        """In a child: the connections are the parent's."""
+        """In a forked child: the connections are the parent's."""
         self._standing: dict[Connection, None] = {}
-        self._armed: dict[str, object] = {}  # the first to enter itself has the clock look
+        self._armed: dict[str, object] = {}  # the first thread in it schedules the clock
 
     def add(self, one: Connection) -> None:
-        """From now on."""
+        """Check this connection from now on."""
         self._standing[one] = None
         self._arm()
 
     def forget(self, one: Connection) -> None:
-        """No more."""
+        """Stop checking this connection."""
         self._standing.pop(one, None)
 
     def _arm(self) -> None:
@@ -334,7 +335,7 @@ class _Lookout:
             try:
                 one.look()
             except Exception as error:
-                log_fault(_log, error, "a look at an instrumented connection failed")
+                log_fault(_log, error, "checking an instrumented connection failed")
         if self._standing:
             self._arm()
 

@@ -5,8 +5,8 @@
     with websockets_sync.connect("wss://feed.example/ws", client_id="md-1") as connection:
         for message in connection: store(message)
 
-What an instrumented connection does, returns and raises stays as it is. Its methods are ours, below those of the
-program's own subclass and above the library's. Threads: see `websockets_link`; every function here from any.
+An instrumented connection behaves, returns and raises as before. Our methods are below those of the program's own
+subclass and above those of the library. Threads: see `websockets_link`; every function here from any.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ _Loop: Any = getattr(library, "reconnect", None)  # a class, from websockets 17.
 
 
 class _Here(threading.local):
-    """The dial that the calling thread is in the midst of."""
+    """The dial in progress in the calling thread."""
 
     dial: tuple[Foreign, Place] | None = None
 
@@ -76,9 +76,9 @@ def connect(
     bus: Bus | None = None,
     **theirs: Any,
 ) -> ClientConnection:
-    """`websockets.sync.client.connect(uri, **theirs)`, whose connection is instrumented.
+    """`websockets.sync.client.connect(uri, **theirs)` with an instrumented connection.
 
-    Raises what that raises, ConfigurationError for what is not usable here, and ClientIdInUse.
+    Raises what that raises, ConfigurationError for invalid arguments, and ClientIdInUse.
     """
     given = Given(client_id, profile, message_type, tags or {}, bus)
     if theirs.get("legacy") is False:
@@ -101,7 +101,8 @@ def reconnect(
     bus: Bus | None = None,
     **theirs: Any,
 ) -> Any:
-    """`websockets.sync.client.reconnect(uri, **theirs)`, from websockets 17.1 on; its connections are one client's."""
+    """`websockets.sync.client.reconnect(uri, **theirs)`, from websockets 17.1 on; all its connections belong to one
+    client."""
     return _loop(uri, Given(client_id, profile, message_type, tags or {}, bus), theirs)
 
 
@@ -115,15 +116,15 @@ def instrument(
     tags: Mapping[str, object] | None = None,
     bus: Bus | None = None,
 ) -> ClientConnection:
-    """Instrument a connection that is open; the same object. Its dial is over and is not emitted, only that it is up.
+    """Instrument an open connection; returns the same object. Its dial is not emitted, only that it is up.
 
     Raises ConfigurationError, and ClientIdInUse.
     """
     given = Given(client_id, profile, message_type, tags or {}, bus)
     if not isinstance(connection, ClientConnection):
         raise ConfigurationError(
-            f"{type(connection).__module__}.{type(connection).__qualname__} cannot be instrumented here; give a "
-            "websockets.sync.client.ClientConnection, such as websockets.sync.client.connect() makes"
+            f"{type(connection).__module__}.{type(connection).__qualname__} cannot be instrumented here; pass a "
+            "websockets.sync.client.ClientConnection, such as websockets.sync.client.connect() returns"
         )
     known = _known(connection)
     if known is not None:
@@ -132,7 +133,7 @@ def instrument(
         )
     state = connection.protocol.state.name.lower()
     if state != "open":
-        raise ConfigurationError(f"this connection is {state}; instrument one that is open, or dial it with connect()")
+        raise ConfigurationError(f"this connection is {state}; pass an open one, or use connect() of this module")
     place, uri = Place(), _uri_of(connection)
     ROSTER.reserve(given, place)
     client = ROSTER.take(given, uri, place)
@@ -143,7 +144,7 @@ def instrument(
 
 
 def uninstrument(connection: ClientConnection) -> ClientConnection:
-    """Give an instrumented connection back as it was; the same object. Its client is closed."""
+    """Restore an instrumented connection; returns the same object. Its client is closed."""
     known = _known(connection)
     if known is None:
         raise ConfigurationError("this connection is not instrumented")
@@ -161,10 +162,10 @@ def instrument_all(
     tags: Mapping[str, object] | None = None,
     bus: Bus | None = None,
 ) -> None:
-    """Instrument every connection that is dialled from now on, whoever imported what of the library before.
+    """Instrument every connection that is dialled from now on, also in modules that imported the library before.
 
-    In place, by ClientConnection.handshake and reconnect.connect: before websockets 17.1 a dial is emitted when TCP and
-    TLS stand, and one that fails before is not.
+    This replaces ClientConnection.handshake and reconnect.connect: before websockets 17.1 a dial is emitted once TCP
+    and TLS are established, and a dial that fails before that is not emitted.
     """
     given = Given(None, profile, message_type, tags or {}, bus)
     if _all:
@@ -176,9 +177,9 @@ def instrument_all(
 
 
 def uninstrument_all() -> None:
-    """Connections that are dialled from now on are the library's own again."""
+    """Stop instrumenting connections that are dialled from now on."""
     if not _all:
-        raise ConfigurationError("not all connections are instrumented; call instrument_all() first")
+        raise ConfigurationError("instrument_all() is not in effect; call it first")
     _all.clear()
     ClientConnection.handshake = _handshake  # type: ignore[method-assign]
     if _Loop is not None:
@@ -189,7 +190,7 @@ def uninstrument_all() -> None:
 
 
 def _dial(given: Given, uri: str, place: Place, make: Callable[[], ClientConnection]) -> ClientConnection:
-    """A connection that `make` dials, with the events of the dial."""
+    """Dial a connection by `make`, and emit the events of the dial."""
     client = ROSTER.take(given, uri, place)
     if client is None:
         return make()
@@ -224,7 +225,7 @@ def _made(client: Foreign, uri: str, place: Place, make: Callable[[], ClientConn
 
 
 def _dressing(make: Callable[..., ClientConnection] | None) -> Callable[..., ClientConnection]:
-    """What makes the connections of a dial, for create_connection=; `make` is the program's own."""
+    """A function for create_connection= that creates the connections of a dial; `make` is the program's own."""
 
     def create(*arguments: Any, **options: Any) -> ClientConnection:
         connection = (ClientConnection if make is None else make)(*arguments, **options)
@@ -237,7 +238,9 @@ def _dressing(make: Callable[..., ClientConnection] | None) -> Callable[..., Cli
 
 def _loop(uri: str, given: Given, theirs: dict[str, Any]) -> Any:
     if _Loop is None:
-        raise ConfigurationError("this release of websockets has no reconnect, which 17.1 brought; use connect()")
+        raise ConfigurationError(
+            "this release of websockets has no reconnect; install websockets>=17.1, or use connect()"
+        )
     theirs["create_connection"] = _dressing(theirs.get("create_connection"))
     place = Place()
     ROSTER.reserve(given, place)
@@ -245,7 +248,7 @@ def _loop(uri: str, given: Given, theirs: dict[str, Any]) -> Any:
 
 
 def _failure(error: Exception, uri: str) -> ConnectionFailed:
-    """What a failed dial raised, as the error that it is here."""
+    """Convert what a failed dial raised into our error."""
     cause = next((cause for kind, cause in _CAUSES if isinstance(error, kind)), None)
     if isinstance(error, exceptions.InvalidStatus):
         fields = tuple((name.lower(), value) for name, value in error.response.headers.raw_items())
@@ -267,7 +270,7 @@ _CAUSES: Final = (
 
 
 def _uri_of(connection: ClientConnection) -> str:
-    """Where a connection leads to; the library renamed its attribute."""
+    """The URI of a connection; the library renamed the attribute."""
     where: Any = getattr(connection.protocol, "uri", None) or getattr(connection.protocol, "wsuri")  # noqa: B009
     host = f"[{where.host}]" if ":" in where.host else where.host
     return f"{'wss' if where.secure else 'ws'}://{host}:{where.port}{where.resource_name}"
@@ -276,18 +279,18 @@ def _uri_of(connection: ClientConnection) -> str:
 # -- all connections, in place ----------------------------------------------------------------------------------------
 
 
-_all: Final[list[Given]] = []  # what all connections are instrumented with; empty while they are not
+_all: Final[list[Given]] = []  # the arguments of instrument_all; empty if it is not in effect
 
 
 def _instrumented_handshake(self: ClientConnection, *arguments: Any, **options: Any) -> None:
-    """ClientConnection.handshake, in its place: the first method of a connection that the library calls."""
+    """Replaces ClientConnection.handshake, the first method of a connection that the library calls."""
     given = next(iter(_all), None)
 
     def shake() -> ClientConnection:
         if _here.dial is not None and _known(self) is None:
             try:
                 _dress(self, *_here.dial)
-            except ConfigurationError as error:  # the program did not ask for this, and goes on without
+            except ConfigurationError as error:  # the program did not ask for this, and continues without it
                 log_fault(_log, error, "a connection is not instrumented")
         _handshake(self, *arguments, **options)
         return self
@@ -303,11 +306,11 @@ def _instrumented_handshake(self: ClientConnection, *arguments: Any, **options: 
 
 
 def _instrumented_connect(self: Any) -> Any:
-    """reconnect.connect, in its place."""
+    """Replaces reconnect.connect."""
     given = next(iter(_all), None)
     if given is None or _here.dial is not None:
         return _loop_connect(self)
-    place = vars(self).setdefault(_MARK, Place())  # of all turns of a loop
+    place = vars(self).setdefault(_MARK, Place())  # for all iterations of a loop
     try:
         return _dial(given, self.uri, place, functools.partial(_loop_connect, self))
     except BaseException as error:
@@ -318,8 +321,8 @@ def _instrumented_connect(self: Any) -> Any:
 if _Loop is not None:
     _loop_connect: Any = _Loop.connect
 
-    class _InstrumentedLoop(_Loop):  # type: ignore[misc]  # older releases have none
-        """`reconnect`, whose connections are one client's until the loop or the block is left."""
+    class _InstrumentedLoop(_Loop):  # type: ignore[misc]  # not in older releases
+        """`reconnect` with connections that belong to one client until the loop or the block is left."""
 
         def __init__(self, given: Given, place: Place, uri: str, theirs: dict[str, Any]) -> None:
             super().__init__(uri, **theirs)
@@ -327,7 +330,7 @@ if _Loop is not None:
             self._place = place
 
         def connect(self) -> Any:
-            """Dial; in a loop again and again."""
+            """Dial; called repeatedly in a loop."""
             return _dial(self._given, self.uri, self._place, super().connect)
 
         def __iter__(self) -> Iterator[ClientConnection]:
@@ -350,7 +353,7 @@ def _known(connection: Any) -> Connection | None:
 
 
 def _dress(connection: ClientConnection, client: Foreign, place: Place) -> Connection:
-    """Have a connection call our methods. Raises ConfigurationError for one whose class cannot be extended."""
+    """Make a connection call our methods. Raises ConfigurationError if its class cannot be extended."""
     known = Connection(connection, client, place)
     kind: Any = type(connection)
     try:
@@ -358,7 +361,7 @@ def _dress(connection: ClientConnection, client: Foreign, place: Place) -> Conne
         vars(connection)[_MARK] = known
     except TypeError as error:
         raise ConfigurationError(
-            f"{kind.__qualname__} cannot be instrumented: {error}; let create_connection= make a "
+            f"{kind.__qualname__} cannot be instrumented: {error}; have create_connection= return a "
             "subclass of websockets.sync.client.ClientConnection"
         ) from error
     return known
@@ -366,7 +369,7 @@ def _dress(connection: ClientConnection, client: Foreign, place: Place) -> Conne
 
 @functools.cache
 def _below(kind: Any) -> type[Any]:
-    """This class with our methods between its own and those of the library."""
+    """A subclass with our methods between this class's own methods and those of the library."""
     own = {name: getattr(kind, name) for name in ("__module__", "__qualname__", "__doc__")}
     bases = (_Instrumented,) if kind is ClientConnection else (kind, _Instrumented)
     metaclass: Any = type(kind)
@@ -375,8 +378,8 @@ def _below(kind: Any) -> type[Any]:
 
 
 class _Instrumented(ClientConnection):
-    """The methods that tell. Each warns first of a connection that is used without `with`, so that the library's
-    warning names the line of the program."""
+    """The methods that report events. Each first raises the library's warning about a connection used without `with`,
+    so that the warning names the line of the program."""
 
     def recv(self, *arguments: Any, **options: Any) -> Any:
         known = _known(self)
@@ -426,7 +429,7 @@ class _Instrumented(ClientConnection):
             self.maybe_raise_legacy_warning()
         call: Callable[[Any], None] = functools.partial(_send, self, **options)
         text = options.get("text")
-        if arguments:  # `text` by its place, as releases before 16 allow
+        if arguments:  # `text` as a positional argument, as releases before 16 allow
             call, text = lambda given: _send(self, given, *arguments, **options), arguments[0]
         try:
             if isinstance(message, (str, *BYTES_LIKE)):
@@ -472,12 +475,12 @@ class _Instrumented(ClientConnection):
         known.look()
 
 
-for _method in (_recv, _recv_streaming, _iterate, _send, _ping, _close):  # name, signature and docstring are theirs
+for _method in (_recv, _recv_streaming, _iterate, _send, _ping, _close):  # name, signature and docstring of the library
     functools.update_wrapper(vars(_Instrumented)[_method.__name__], _method)
 
 
 def _timed(messages: Iterator[Any], known: Connection) -> Iterator[Any]:
-    """Each message, with what the loop's body does with it as its processing."""
+    """Yield each message; the loop's body is timed as its processing."""
     while True:
         try:
             message = next(messages)
@@ -487,7 +490,7 @@ def _timed(messages: Iterator[Any], known: Connection) -> Iterator[Any]:
             known.met(error)
             raise
         span, known.span = known.span, None
-        if span is None:  # of a recv() that is not ours
+        if span is None:  # received by a recv() that is not ours
             yield message
             continue
         began = known.client.begin(span)

@@ -1,9 +1,9 @@
-"""Clients of our own in the foreground, until a signal or their end: the loop of a worker.
+"""Our own clients in the foreground, until a signal or their end: the loop of a worker.
 
 `wsnova-statsd run MODULE:NAME`, `manage.py wsnova_listen` and `flask wsnova listen` run it. The main thread starts the
-clients, each in a thread of its own, then waits: it writes a status line a minute, touches the health file, and looks
-whether a client has ended. A signal's handler only notes the signal; a second one acts as if there were no handler.
-What has to leave in the end - close frames, sums, alerts - process.finish sends.
+clients, each in its own thread, then waits: it logs a status line a minute, touches the health file, and checks whether
+a client has ended. A signal's handler only notes the signal; a second signal acts as if there were no handler. At the
+end process.finish sends close frames, sums and alerts.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ from .signals import Signals
 
 STATUS_EVERY: Final = 60.0  # seconds
 TOUCH_EVERY: Final = 5.0
-_LOOK_EVERY: Final = 0.5  # whether a client has ended
+_LOOK_EVERY: Final = 0.5  # seconds between checks whether a client has ended
 _GOODBYE: Final = 2.0  # for all clients to close, and reporters to flush
-_STATUSES: Final[dict[int | None, int]] = {signal.SIGINT: 130}  # what a shell reports for Ctrl-C; 0 for all others
+_STATUSES: Final[dict[int | None, int]] = {signal.SIGINT: 130}  # a shell's exit status for Ctrl-C; 0 for all others
 _FORMAT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 _log = logging.getLogger(__name__)
 AnyClient = Client[Any]
 
 
 def write_records() -> None:
-    """Have records of level INFO and above written to stderr, if the program has them written nowhere."""
+    """Log records of level INFO and above to stderr, unless the program has configured logging."""
     if not logging.getLogger().handlers:
         logging.basicConfig(level=logging.INFO, format=_FORMAT)
 
 
 def run(clients: Sequence[AnyClient], health_file: Path | None) -> int:
-    """Start these clients, and run until SIGTERM, Ctrl-C or their end; the exit status. Raises WsnovaError with the
-    reason if a client ends by itself. Main thread only."""
+    """Start these clients, and run until SIGTERM, Ctrl-C or their end; returns the exit status. Raises WsnovaError with
+    the reason if a client ends by itself. Main thread only."""
     with Signals() as signals:
         for client in clients:
             client.start(wait=False)
@@ -51,7 +51,7 @@ def run(clients: Sequence[AnyClient], health_file: Path | None) -> int:
 
 
 class Worker:
-    """Clients that were started, and what is done while they run. `clock` gives seconds."""
+    """Started clients, and the work while they run. `clock` returns seconds."""
 
     def __init__(
         self, clients: Sequence[AnyClient], health_file: Path | None, clock: Callable[[], float] = time.monotonic
@@ -63,8 +63,8 @@ class Worker:
         self._said_unwritable = False
 
     def run(self, wait: Callable[[float], int | None]) -> int:
-        """Until `wait`, called with seconds, returns a signal's number, or no client is left. Raises WsnovaError if one
-        ended by itself."""
+        """Run until `wait`, called with seconds, returns a signal's number, or no client is left. Raises WsnovaError if
+        a client ended by itself."""
         now = self._clock()
         touch, status, number = now, now + STATUS_EVERY, None
         _log.info("running %s; SIGTERM or Ctrl-C ends it", ", ".join(one_line(one.client_id) for one in self._clients))
@@ -92,7 +92,7 @@ class Worker:
         return any(client.state is not State.CLOSED for client in self._clients)
 
     def _touch(self) -> None:
-        """Say that the threads of all clients live; whether their links do is no reason for a restart."""
+        """Touch the health file if the threads of all clients live; a lost link is no reason for a restart."""
         names = {thread.name for thread in threading.enumerate()}
         owners = {process.thread_name("client", one.client_id): one for one in self._clients}
         if self._health_file is None or any(
@@ -104,22 +104,22 @@ class Worker:
             self._said_unwritable = False
         except OSError as error:
             if not self._said_unwritable:
-                _log.error("the health file cannot be touched, which is tried again: %s", describe_error(error))
+                _log.error("the health file cannot be touched and is retried: %s", describe_error(error))
             self._said_unwritable = True
 
     def _line(self, health: Health) -> str:
         name = health["client_id"]
         gained = health["received"] - self._received.get(name, 0)
         self._received[name] = health["received"]
-        told = f"client {one_line(name)} {health['state']}: {health['received']} received (+{gained})"
-        told += f", {health['sent']} sent, {health['waiting']} waiting, {health['behind']:.1f} s behind"
-        told += f", {health['reconnects']} reconnects"
-        return told if health["error"] is None else f"{told}; {health['error']}"
+        line = f"client {one_line(name)} {health['state']}: {health['received']} received (+{gained})"
+        line += f", {health['sent']} sent, {health['waiting']} waiting, {health['behind']:.1f} s behind"
+        line += f", {health['reconnects']} reconnects"
+        return line if health["error"] is None else f"{line}; {health['error']}"
 
 
 def checked_path(given: str) -> Path:
     """The path of a file that can be touched. Raises ConfigurationError."""
     path = Path(given)
     if not given or path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise ConfigurationError(f"--health-file is {given!r}; give the path of a file that this user may write")
+        raise ConfigurationError(f"--health-file is {given!r}; pass the path of a file that this user may write")
     return path

@@ -1,7 +1,8 @@
-"""Prometheus's form of what is watched: alert rules, as the document that its rule files hold.
+"""Renders watches for Prometheus: alert rules, as the document of a rule file.
 
-Each is the monitor of the same name: a rule decides in the process and is counted, a KPI is a state that has to miss
-its target for minutes on end. Of a process that is gone its last scrapes tell. Pure functions, no thread.
+Each corresponds to the monitor of the same name: a rule decides in the process and its alerts are counted; a KPI is a
+state that has to miss its target for several minutes. A process that has ended is known by its last scrapes. Pure
+functions, no thread.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from .watches import CheckWatch, Watch, check_watches, watches
 
 _CHECKED_EVERY: Final = 10  # seconds between two service checks
 _CRITICAL: Final = 2
-_MEMORY: Final = "1h"  # for so long a client that is not told of any more is missed
+_MEMORY: Final = "1h"  # for how long a client that is not reported any more is missed
 _SEVERITIES: Final = {"alert": "warning", "kpi": "warning", "check": "critical"}
 
 
@@ -33,7 +34,7 @@ def alert_rules(profile: Profile, rules: Iterable[Rule] | None = None, naming: N
 
 
 def _of_watch(watch: Watch, page: Page, profile: Profile) -> Json | None:
-    """What occurred is counted over the minutes; a state has to be there for them, so that its best value is."""
+    """Occurrences are counted over the minutes; a state has to last for them, so that its best value counts."""
     counted = watch.how == "sum"
     text = page.line(watch.line, f"{watch.minutes}m")
     if text is None:
@@ -58,7 +59,7 @@ def _of_check(watch: CheckWatch, page: Page, profile: Profile) -> Json | None:
 
 
 def _silent(watch: CheckWatch, page: Page) -> Iterator[str]:
-    """A client that was told of, and is not any more."""
+    """A client that was reported, and is not any more."""
     found = page.find(watch.check)
     if watch.silent is not None and found is not None:
         name, by = found.family.name, f"{found.labels['client']}, instance"

@@ -1,6 +1,6 @@
-"""What a query asks of which metrics, whatever it is written in: our own description, Datadog's text, or PromQL.
+"""What a query asks of which metrics, in any language: our own description, Datadog's text, or PromQL.
 
-The linter judges this and nothing else of a query. Pure functions and values, no thread; texts are a user's.
+The linter checks this and nothing else of a query. Pure functions and values, no thread; the texts come from users.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ..errors import ConfigurationError
 from . import promql
 from .queries import Line, Query
 
-# `avg:name{filter} by {tags}`; what functions stand around it and how it is rolled up matters to no rule.
+# `avg:name{filter} by {tags}`; no rule depends on the functions around it or on its rollup.
 _DATADOG: Final = re.compile(
     r"\b(?P<space>avg|sum|min|max|count|p\d\d(?:\.\d+)?):(?P<metric>[A-Za-z][\w.]*)\{(?P<where>[^}]*)\}"
     r"(?:\s*by\s*\{(?P<by>[^}]*)\})?"
@@ -34,9 +34,8 @@ _FILTER: Final = re.compile(r"(?:NOT\s+|!\s*)?[^\s,()!$:]+:[^\s,()]+|[^\s,()!$:]
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One metric, by the name that the query has for it. `space` puts its series together, empty if the language says
-    that elsewhere; `by` are the tags it is grouped by, `where` those that filter it, each with its value if there is
-    one."""
+    """One metric, by its name in the query. `space` is how its series are combined, empty if the language says that
+    elsewhere; `by` are the tags it is grouped by, `where` those that filter it, each with its value if there is one."""
 
     metric: str
     space: str = ""
@@ -46,8 +45,8 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One query: where it stands, and what it asks of metrics, or of service `checks`. `averages` are the metrics whose
-    means it averages by its form."""
+    """One query: its place, and what it asks of metrics, or of service `checks`. `averages` are the metrics whose
+    means the query itself averages."""
 
     place: str
     asked: tuple[Asked, ...]
@@ -76,8 +75,8 @@ def _of_query(query: Query) -> Asked:
 
 
 def of_text(place: str, text: str) -> Question:
-    """What a query as text asks: of Datadog if a metric stands behind `avg:` or the like, or a check before `.over(`,
-    else PromQL. Raises ConfigurationError for what can be read as none of these."""
+    """What a query in text form asks: it is Datadog's if a metric follows `avg:` or the like, or a check precedes
+    `.over(`, otherwise PromQL. Raises ConfigurationError for any other text."""
     check = _CHECK.match(text)
     if check:
         calls = [(call["what"], _QUOTED.findall(call["tags"])) for call in _CALL.finditer(text)]
@@ -89,7 +88,7 @@ def of_text(place: str, text: str) -> Question:
     try:
         read = promql.read(text)
     except ConfigurationError as error:
-        raise ConfigurationError(f"{place} is no query: {error}") from None
+        raise ConfigurationError(f"{place} is not a query: {error}") from None
     if not read.selectors:
         raise ConfigurationError(f"{place} asks for no metric: {checks.shown(text)}")
     asked = tuple(Asked(one.metric, "", one.by, one.where) for one in read.selectors)
@@ -102,17 +101,17 @@ def _of_match(found: re.Match[str]) -> Asked:
 
 
 def _filter(text: str) -> tuple[str, str | None]:
-    """The tag of a filter and its value; no value where it is a pattern, a variable, or what is left out."""
+    """The tag of a filter and its value; no value if it is a pattern, a variable, or an exclusion."""
     key, _, value = text.removeprefix("NOT ").lstrip("! ").partition(":")
     exact = value and text.startswith(key) and not any(sign in value for sign in "*$?")
     return key, value if exact else None
 
 
 def of_document(place: str, document: object) -> Iterator[Question]:
-    """The questions of a board, monitor, SLO or rule as JSON, each by the nearest title around it. A query of another
-    source than metrics, such as logs, is no question."""
+    """The questions of a board, monitor, SLO or rule as JSON, each by the nearest title around it. A query of a
+    source other than metrics, such as logs, is not a question."""
     if isinstance(document, Mapping):
-        titles = _TITLES if "data_source" not in document else ()  # that one's name is its place in a formula
+        titles = _TITLES if "data_source" not in document else ()  # its name is then its place in a formula
         place = next((str(document[key]) for key in titles if document.get(key)), place)
         if document.get("type") == "check_status" and isinstance(document.get("check"), str):
             yield of_check(place, document["check"], *(_texts(document.get(key)) for key in ("group_by", "tags")))

@@ -3,7 +3,7 @@
 The factors are those of Datadog's page "Custom Metrics Billing", section "Counting custom metrics":
 https://docs.datadoghq.com/account_management/billing/custom_metrics/?tab=distribution
 A custom metric is a name with one combination of tag values, the host's among them. A distribution is five of them, ten
-once its percentiles are switched on; a histogram is five. What is billed is the mean of all hours: a series that lives
+once its percentiles are switched on; a histogram is five. The bill is for the mean of all hours: a series that lives
 for one of them costs little. Pure functions and values, no thread.
 """
 
@@ -25,12 +25,12 @@ from .shipped import KPI_PREFIX, Shipped, shipped
 _FIVE: Final = ("summary", "timing", "distribution")
 _HEAD: Final = ("series", "billed", "with_percentiles")
 _DEAREST: Final = 5
-_MAX_SERIES: Final = 2000  # of a name in one process, then one more for the rest: what StatsdReporter does by default
+_MAX_SERIES: Final = 2000  # of a name in one process, then one more for the rest: the default of StatsdReporter
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Of one metric: its series, the custom metrics that are billed for them, and that with percentiles."""
+    """The cost of one metric: its series, the custom metrics billed for them, and those billed with percentiles."""
 
     name: str
     kind: Kind
@@ -41,30 +41,30 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Bill:
-    """Of all metrics, the dearest first. `absent` are those that this shape makes no series of."""
+    """The costs of all metrics, the highest first. `absent` are the metrics without a series in this shape."""
 
     profile: str
     shape: Shape
     costs: tuple[Cost, ...]
     absent: tuple[str, ...]
-    drops: Mapping[str, str]  # of the dearest: what to do to be rid of it
+    drops: Mapping[str, str]  # for the most expensive: how to drop each
 
     @property
     def total(self) -> tuple[int, int, int]:
-        """Series, custom metrics, and those with percentiles, of all together."""
+        """The sums over all metrics: series, custom metrics, and custom metrics with percentiles."""
         series, billed, more = (sum(column) for column in zip(*map(_numbers, self.costs), strict=True))
         return series, billed, more
 
     @property
     def lines(self) -> list[str]:
-        """A table, and below it how to drop the dearest."""
+        """A table, and below it how to drop the most expensive metrics."""
         width = max(len(one.name) for one in self.costs)
         shape = ", ".join(f"{key} {value}" for key, value in asdict(self.shape).items())
         lines = [f"profile {self.profile}, {shape}; for each host", _row(width, "metric", "type", *_HEAD)]
         lines += (_row(width, one.name, one.kind, *_numbers(one)) for one in self.costs)
         lines.append(_row(width, "all", "", *self.total))
-        lines += ["", "the five dearest names, and how to drop each:"]
-        lines += (f"{name}: {told}" for name, told in self.drops.items())
+        lines += ["", "the five most expensive names, and how to drop each:"]
+        lines += (f"{name}: {to_do}" for name, to_do in self.drops.items())
         return [*lines, "", f"no series in this shape: {', '.join(self.absent)}"]
 
     def to_json(self) -> str:
@@ -83,12 +83,12 @@ def _row(width: int, name: str, kind: str, series: object, billed: object, more:
 
 
 def dearest_first(one: Cost) -> tuple[int, int, str]:
-    """To sort by."""
+    """The key to sort by."""
     return -one.billed, -one.series, one.name
 
 
 def billed(kind: Kind, series: int, *, percentiles: bool = False) -> int:
-    """The custom metrics that so many series of a metric are."""
+    """The number of custom metrics that are billed for these series of a metric."""
     if kind == "distribution" and percentiles:
         return 10 * series
     return 5 * series if kind in _FIVE else series
@@ -113,7 +113,7 @@ def cost(profile: Profile, shape: Shape, metrics: Iterable[Definition] | None = 
 def _of_list(
     listed: Iterable[Definition], there: Mapping[str, Shipped], profile: Profile, shape: Shape
 ) -> Mapping[str, int]:
-    """The series of each name: what one client has of it, for all clients, as the store of a reporter counts them."""
+    """The series of each name: those of one client, for all clients, as the store of a reporter counts them."""
     tags: dict[str, set[Tags]] = {}
     clients: dict[str, int] = {}
     for one in listed:
@@ -128,19 +128,19 @@ def _cost(one: Shipped, series: int) -> Cost:
 
 
 def _drop(name: str, listed: list[Definition], there: Mapping[str, Shipped]) -> str:
-    """What to write to be rid of one metric of this list."""
+    """What to write to drop one metric of this list."""
     if name.startswith(KPI_PREFIX):
         return "ws.Monitor(kpis=False)"
     if name.startswith(figures.PREFIX):
-        return "it cannot be dropped: the reporter's own figures tell of losses"
+        return "it cannot be dropped: the reporter's own figures report losses"
     whole, lean = ({one.name for one in statsd_metrics(lean=lean)} for lean in (False, True))
     if name not in whole:
-        return "leave it out of the list that ws.StatsdReporter is given"
+        return "leave it out of the list that you pass to ws.StatsdReporter"
     if name not in lean:
         return "ws.StatsdReporter(ws.statsd_metrics(lean=True))"
     is_lean = listed == statsd_metrics(lean=True)
     given = "ws.statsd_metrics(lean=True)" if is_lean else "ws.statsd_metrics()"
-    # Of a lean list nothing of a duration or size would be left.
+    # A lean list would be left without any duration or size.
     every = there[name].kind == "distribution" and not is_lean
-    told = ", or distributions=False for all of them" if every else ""
-    return f"ws.StatsdReporter([one for one in {given} if one.name != {name!r}]){told}"
+    more = ", or distributions=False for all of them" if every else ""
+    return f"ws.StatsdReporter([one for one in {given} if one.name != {name!r}]){more}"

@@ -1,6 +1,6 @@
-"""Datadog's form of what is asked: the text of a query, and the board as the JSON document that its API takes.
+"""Renders queries for Datadog: the text of a query, and the board as the JSON document that its API accepts.
 
-The keys are those of Datadog's API for dashboards (v1). The board needs no id of an account: every widget asks by
+The keys are those of Datadog's API for dashboards (v1). The board needs no id of an account: every widget queries by
 metric, check or tag. Pure functions, no thread.
 """
 
@@ -34,7 +34,7 @@ def text(query: Query, namespace: str = "") -> str:
 
 
 def formula(line: Line, names: Mapping[str, str]) -> str:
-    """A line's formula over queries of these names, with 0 for nothing where the line says so."""
+    """A line's formula over queries of these names, with 0 for missing data if the query says so."""
     zero = {name for name, query in zip(_NAMES, line.queries, strict=False) if query.zero}
 
     def named(found: re.Match[str]) -> str:
@@ -45,7 +45,7 @@ def formula(line: Line, names: Mapping[str, str]) -> str:
 
 
 def title(profile: Profile, env: str | None = None) -> str:
-    """How the board, and each monitor and SLO begins; those of one `env` are not those of all."""
+    """The beginning of each title of a board, monitor or SLO; those of one `env` differ from those of all."""
     return f"{_TITLE} ({', '.join(filter(None, (profile.name, env)))})"
 
 
@@ -53,7 +53,7 @@ def board(
     profile: Profile, metrics: Iterable[Definition] | None = None, namespace: str = "", env: str | None = None
 ) -> Json:
     """The dashboard for these definitions (None: the default list) under a profile. `namespace` is what the reporter
-    puts before every name, with its full stop; with `env` the board shows that one until another is chosen."""
+    puts before every name, with its dot; with `env` the board shows that one until another is selected."""
     groups = []
     y = 0
     for section in sections(profile, metrics):
@@ -75,13 +75,13 @@ def board(
 
 
 def need_percentiles(profile: Profile, metrics: Iterable[Definition] | None = None, namespace: str = "") -> list[str]:
-    """The metrics whose panels ask percentiles too, which Datadog has once they are switched on for each."""
+    """The metrics whose panels also ask for percentiles, which have to be switched on in Datadog for each."""
     lines = [line for section in sections(profile, metrics) for panel in section.panels for line in panel.lines]
     return [f"{namespace}{name}" for name in percentiles(lines)]
 
 
 def _places(section: Section, namespace: str) -> tuple[list[Json], int]:
-    """The widgets of a section, side by side from left to right, and how high they are in all."""
+    """The widgets of a section, side by side from left to right, and their height in all."""
     widgets, x, y, row = [], 0, 0, 0
     for panel in section.panels:
         width, height = _SIZES.get(panel.shows, _SIZE)
@@ -127,8 +127,8 @@ def _events(panel: Panel) -> Json:
 
 
 def _value(panel: Panel, namespace: str) -> Json:
-    """One number over the whole of the time that is shown. All of its queries are counts, which are added up, so a
-    share and a mean are of all that happened."""
+    """One number over the whole time that is shown. All of its queries are counts, which are added up, so a share and
+    a mean cover everything that happened."""
     (line,) = panel.lines
     queries, shown = _request(line, iter(range(1, 9)), namespace)
     summed = [{**query, "aggregator": "sum"} for query in queries]
@@ -146,7 +146,7 @@ def _colours(target: Target) -> Iterator[Json]:
 
 
 def _timeseries(panel: Panel, namespace: str) -> Json:
-    """A request for each line: where percentiles are not switched on, mean and highest are there all the same."""
+    """A request for each line, so that mean and maximum are shown even if percentiles are not switched on."""
     numbers = iter(range(1, 99))
     requests = []
     for line in panel.lines:

@@ -1,8 +1,8 @@
-"""Prometheus's form of what is asked: where each metric of the description stands on a page, and queries as PromQL.
+"""Renders queries for Prometheus: finds each metric of the description on a page, and writes queries as PromQL.
 
-The description asks metrics by the names of the StatsD list. Here each is found by what it counts - event, measurement
-and kind - among the definitions of a PrometheusReporter, and gets the name and labels that stand on its page. What is
-not on it, or lacks a label that is asked for, has no query. Pure functions, no thread.
+The description names metrics as the StatsD list does. Here each is found by what it counts - event, measurement and
+kind - among the definitions of a PrometheusReporter, and gets the name and labels of its page. A metric that is not on
+the page, or lacks a label that is asked for, has no query. Pure functions, no thread.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from .queries import PERCENTILES, Line, Query
 from .shipped import CAN_CONNECT, HEALTH, KPI_PREFIX
 
 INSTANCE: Final = "instance"  # the label that Prometheus gives each process it scrapes
-_STATES: Final[Mapping[str, tuple[str, str]]] = {  # service checks, by the state that tells the same
+_STATES: Final[Mapping[str, tuple[str, str]]] = {  # service checks, by the state that says the same
     CAN_CONNECT: (events.CLIENT_STATE, "up"),
     HEALTH: (events.KPI_SAMPLED, "status"),
 }
@@ -53,7 +53,7 @@ class Page:
         self._statsd = {one.name: one for one in reversed([*statsd_metrics(), *self.metrics])}
 
     def find(self, metric: str) -> Exposed | None:
-        """Where a metric of the description, or a service check, stands on the page."""
+        """A metric of the description, or a service check, on the page; None if it is not there."""
         if metric in _STATES or metric.startswith(KPI_PREFIX) or metric == FIRED:
             event, measurement = _STATES.get(metric, (events.KPI_SAMPLED, metric.removeprefix(KPI_PREFIX)))
             if metric == FIRED:
@@ -79,7 +79,7 @@ class Page:
         if len(known) == 1:
             return _LETTER.sub(lambda _: known[0], line.formula)
         named = dict(zip("abcdefgh", known, strict=False))
-        # Without the other there is no share and no mean: it is no 0, and nothing is divided by 0.
+        # Without the other there is no share and no mean, not even 0, and nothing is divided by 0.
         shown = {name: f"({text})" if name == "a" else f"({text} > 0)" for name, text in named.items()}
         return _LETTER.sub(lambda found: shown[found[0]], line.formula)
 
@@ -93,7 +93,7 @@ class Page:
         return _text(query, found.family, f"{{{filters}}}" if filters else "", by, window)
 
     def check(self, name: str, worst: str, filters: str = "", *, variables: bool = False) -> str | None:
-        """A service check as the state that tells the same, by client and process, at its worst: "min" or "max"."""
+        """A service check as the state that says the same, by client and process, at its worst: "min" or "max"."""
         found = self.find(name)
         if found is None:
             return None
@@ -104,12 +104,12 @@ class Page:
         return f"{worst} by ({by}) ({found.family.name}{where})"
 
     def divisor(self, line: Line) -> float:
-        """What a target of this line's unit is divided by to be one of the page's."""
+        """The divisor that converts a target from this line's unit to the page's."""
         found = self.find(line.queries[0].metric)
         return 1.0 if found is None else found.family.divisor
 
     def guides(self) -> dict[str, str]:
-        """The guide's four queries by their titles: as the guide writes them or, by the other naming, of the same
+        """The guide's four queries by their titles: as the guide writes them or, with the other naming, for the same
         metrics."""
         queries = {title: text.strip("\n") for title, text in guide.QUERIES.items()}
         if self.naming == "guide":
@@ -118,7 +118,7 @@ class Page:
         return {title: _NAME.sub(lambda found: names[found[0]], text) for title, text in queries.items()}
 
     def _renamed(self) -> Iterator[tuple[str, str]]:
-        """The names of samples by the guide, and here."""
+        """The names of samples in the guide's naming, and in this one."""
         short = prometheus_metrics()
         theirs, ours = families(short), families(short, self.naming)
         for name, family in theirs.items():
@@ -134,7 +134,7 @@ def _label(tag: str) -> str:
 
 
 def _filters(query: Query, found: Exposed, *, variables: bool) -> str | None:
-    """What stands in the brackets of a selector; None if the page lacks a label."""
+    """The content of a selector's braces; None if the page lacks a label."""
     filters = list(_of_variables(found, query.variables)) if variables else []
     for one in query.where:
         tag, _, value = one.lstrip("!").partition(":")
@@ -172,4 +172,4 @@ def _text(query: Query, family: Family, where: str, by: list[str], window: str) 
     if space in PERCENTILES and family.type == "histogram":
         buckets = f"sum by ({', '.join(['le', *by])}) (rate({name}_bucket{where}[{window}]))"
         return f"histogram_quantile(0.{space.removeprefix('p')}, {buckets})"
-    return None  # a page holds no maximum, and a summary no percentiles
+    return None  # a page has no maximum, and a summary no percentiles

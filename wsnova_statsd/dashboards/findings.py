@@ -1,4 +1,4 @@
-"""What a linter finds: a fault or a note of one metric or query, and the report of all. Pure values, no thread."""
+"""What a linter finds: a fault or a note on one metric or query, and the report on all. Pure values, no thread."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _RULE: Final = len("unknown measurement")  # characters of the longest
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What is wrong with one metric, or with a query by its title, and what to do; no `fault`: information only."""
+    """What is wrong with one metric, or with a query by its title, and what to do; no `fault`: for information only."""
 
     rule: Rule
     subject: str
@@ -42,7 +42,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """All that was found, in the order of what was judged: `metrics` names, then `queries`."""
+    """All findings, in the order of what was checked: `metrics` names, then `queries`."""
 
     findings: tuple[Finding, ...]
     metrics: int
@@ -55,7 +55,7 @@ class Report:
 
     @property
     def lines(self) -> list[str]:
-        """One for each finding, then one that sums up."""
+        """A line for each finding, then a summary."""
         notes = len(self.findings) - self.faults
         found = f"{_number(self.faults, 'fault')} and {_number(notes, 'note')}"
         judged = f"{_number(self.metrics, 'metric')} and {_number(self.queries, 'query', 'queries')}"

@@ -1,7 +1,7 @@
-"""Grafana's form of the board: a dashboard as JSON in the classic schema, for a Prometheus data source.
+"""Renders the board for Grafana: a dashboard as JSON in the classic schema, for a Prometheus data source.
 
-The data source is a variable, so the board needs no id of an installation. The guide's four queries stand first, as the
-guide writes them, with ones without their bias beside them; then the sections of the description. Pure functions, no
+The data source is a variable, so the board needs no id of an installation. The guide's four queries come first, as the
+guide writes them, each beside a query without its bias; then the sections of the description. Pure functions, no
 thread.
 """
 
@@ -21,11 +21,11 @@ from .panels import Panel, Target, sections
 from .queries import Line, Query
 from .shipped import CAN_CONNECT, OVERALL
 
-SCHEMA: Final = 36  # Grafana 9.0 and later read it, and bring it up to their own
+SCHEMA: Final = 36  # Grafana 9.0 and later read it, and convert it to their own
 _COLUMNS: Final = 24
 _SIZES: Final[Mapping[str, tuple[int, int]]] = {"value": (6, 4), "check": (6, 4)}  # width, height
 _SIZE: Final = (8, 8)
-_STEP: Final = "$__rate_interval"  # four scrapes at least: fewer hold no rise
+_STEP: Final = "$__rate_interval"  # four scrapes at least: fewer may show no increase
 _SHOWN: Final = "$__range"
 _SOURCE: Final = {"type": "prometheus", "uid": "${datasource}"}
 _UNITS: Final = {"%": "percent", "per second": "cps"}
@@ -42,7 +42,7 @@ def _share(part: Query, whole: Query) -> Line:
 
 
 _TIMES: Final = "websocket.connection.duration.distribution"
-# Beside each query of the guide: what the same is called without the bias, and how it is asked.
+# For each query of the guide: the title of the same without the bias, how it is asked, and its unit.
 _UNBIASED: Final[Mapping[str, tuple[str, tuple[Line, ...], str]]] = {
     "Connection Success Rate": (
         "Connection success rate, no dial is no rate",
@@ -103,7 +103,7 @@ def board(profile: Profile, metrics: Iterable[Definition] | None = None, naming:
 
 
 def _lay_out(heading: str, shown: Iterable[Json], panels: list[Json], y: int) -> int:
-    """A row, and below it its panels from left to right; where the next one begins."""
+    """Add a row, and below it its panels from left to right; returns where the next row begins."""
     panels.append({**_numbered(panels), "type": "row", "title": heading, "collapsed": False, "panels": []})
     panels[-1]["gridPos"] = {"x": 0, "y": y, "w": _COLUMNS, "h": 1}
     x, y, row = 0, y + 1, 0
@@ -124,7 +124,7 @@ def _numbered(panels: list[Json]) -> Json:
 
 
 def _guides(page: Page) -> Iterator[Json]:
-    """Each query of the guide, and what it means to answer."""
+    """Each query of the guide, and the same without its bias."""
     for name, text in page.guides().items():
         beside, lines, unit = _UNBIASED[name]
         shown = _unit(unit, lines[0], page)
@@ -136,7 +136,7 @@ def _guides(page: Page) -> Iterator[Json]:
 
 
 def _unit(unit: str, line: Line, page: Page) -> str:
-    """The unit of an axis: the name of a metric says that of its values, unless a share or a rate is made of them."""
+    """The unit of an axis: the one in the metric's name, unless the line makes a share or a rate of its values."""
     found = page.find(line.queries[0].metric)
     name = "" if found is None else found.family.name
     named = next((known for ending, known in _ENDINGS.items() if name.endswith(ending)), "")
@@ -146,7 +146,7 @@ def _unit(unit: str, line: Line, page: Page) -> str:
 
 
 def _panel(panel: Panel, page: Page) -> Json | None:
-    """A panel, None if the page answers none of its lines. The stream of events is Datadog's."""
+    """A panel, None if the page answers none of its lines. Only Datadog has the stream of events."""
     if panel.shows == "check":
         return _check(panel, page)
     if panel.shows == "events":
@@ -176,7 +176,7 @@ def _legend(line: Line, page: Page) -> str:
 
 
 def _check(panel: Panel, page: Page) -> Json | None:
-    """A service check: the state that tells the same, of each client in each process."""
+    """A service check: the state that says the same, of each client in each process."""
     if panel.check == CAN_CONNECT:
         text, words = page.check(panel.check, "min", variables=True), {"0": ("no link", "red"), "1": ("up", "green")}
     else:
@@ -192,7 +192,7 @@ def _check(panel: Panel, page: Page) -> Json | None:
 
 
 def _stat(title: str, targets: Iterable[tuple[str, str]], unit: str, target: Target | None) -> Json:
-    """One number over the whole of the time that is shown."""
+    """One number over the whole time that is shown."""
     panel = _drawn("stat", title, targets, unit, target, _SIZES["value"], instant=True)
     reduce = {"calcs": ["lastNotNull"], "fields": "", "values": False}
     return {**panel, "options": {"reduceOptions": reduce, "colorMode": "value", "graphMode": "none"}}

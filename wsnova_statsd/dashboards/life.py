@@ -1,8 +1,8 @@
-"""The life of a client from which costs are computed: what it emits from start to end, and so which series there are.
+"""The life of a client that costs are computed from: what it emits from start to end, and so which series there are.
 
-It dials and subscribes, receives messages of several types and sends others, all handled without a fault, loses its
-link once, reconnects with the first try, and is closed. What only happens to some clients - logins, failed tries, slow
-or stuck messages, other errors, ages of messages - is left out. Pure data and functions, no thread.
+It connects and subscribes, receives messages of several types and sends others, all handled without an error, loses its
+link once, reconnects at the first attempt, and is closed. What happens only to some clients - logins, failed attempts,
+slow or stuck messages, other errors, ages of messages - is left out. Pure data and functions, no thread.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Shape:
             checks.whole(name, getattr(self, name), most=_MOST)
 
 
-# Stand for the value of a tag `type`, of which there are as many as the shape says.
+# Placeholders for the values of a tag `type`; the shape says how many there are.
 _RECEIVED: Final = object()
 _SENT: Final = object()
 _OK: Final = {"result": "ok"}
@@ -91,7 +91,7 @@ Tags = tuple[tuple[str, object], ...]  # of one series, without its client and p
 
 
 def tags_of_life(one: Definition, profile: Profile) -> Iterator[Tags]:
-    """The tags of each series that one client has of this metric, under a profile; those of a type stand for many."""
+    """The tags of each series that one client has of this metric, under a profile; a placeholder stands for many."""
     keys = [(tag, key) for tag, key in one.tags if key != "client_id"]
     for row in _occurrences(one, profile):
         yield tuple((tag, row[key]) for tag, key in keys if key in row)
@@ -110,8 +110,8 @@ def _occurrences(one: Definition, profile: Profile) -> Iterator[Mapping[str, Any
 
 
 def many(tags: Tags, shape: Shape) -> int:
-    """How many series these tags stand for. The types that a client sends come up first; those for which it has no
-    place left are one, `other`."""
+    """How many series these tags stand for. The types that a client sends are counted first; the types beyond its
+    limit are one, `other`."""
     sent = min(shape.sent_types, MAX_TYPES + 1)
     received = min(shape.types, max(0, MAX_TYPES - sent) + 1)
     values = [value for _, value in tags]

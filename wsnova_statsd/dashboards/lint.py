@@ -1,6 +1,6 @@
-"""The linter: what in a list of definitions, and in the queries asked of it, can never answer right.
+"""The linter: finds what in a list of definitions, and in queries on it, can never give a right answer.
 
-Metric by metric it judges against the catalogue of events, then query by query against the metrics. With a profile,
+It checks each metric against the catalogue of events, then each query against the metrics. With a profile,
 what that profile never emits can never have data. Pure functions, no thread: nothing is imported, read or sent.
 """
 
@@ -28,16 +28,16 @@ _ALLOWED = "metric definitions and queries: ws.counter(...) and the like, texts,
 
 
 def lint(given: object, profile: ProfileName | Profile | None = None) -> Report:
-    """Judge what somebody chose: definitions and queries, one or a list, queries as texts or as JSON documents.
+    """Check definitions and queries, one or a list; queries as texts or as JSON documents.
 
-    Queries without a definition beside them are asked of the default lists. Raises ConfigurationError for anything
-    else, and for a text that is no query.
+    Queries without a definition beside them are checked against the default lists. Raises ConfigurationError for
+    anything else, and for a text that is not a query.
     """
     return _judge(given, None if profile is None else resolve(profile), frozenset(_defaults()))
 
 
 def lint_guide(profile: Profile | None = None) -> Report:
-    """Judge the guide's own definitions and queries, as if they were anybody's."""
+    """Check the guide's own definitions and queries, like any others."""
     return _judge([*guide.DEFINITIONS, guide.QUERIES], profile, frozenset())
 
 
@@ -50,13 +50,13 @@ def _judge(given: object, profile: Profile | None, default: frozenset[Definition
         else:
             asked.append(one)
     if not listed and not asked:
-        raise ConfigurationError("there is nothing to judge: neither a metric definition nor a query")
+        raise ConfigurationError("there is nothing to check; pass metric definitions or queries")
     there = known(listed or _defaults())
-    told = {one.name for one in listed if one not in default}
+    reported = {one.name for one in listed if one not in default}
     found = list(of_metrics(listed, profile, default))
     before = namespaces(asked, there)
     for question in asked:
-        found += of_question(question, there, profile, told, before)
+        found += of_question(question, there, profile, reported, before)
     return _report(found, listed, len(asked))
 
 
@@ -65,16 +65,16 @@ def _defaults() -> list[Definition]:
 
 
 def lint_shipped(profile: Profile | None = None) -> Report:
-    """Judge the default list and what is made from it: board, monitors and SLOs of the profile, or of each.
+    """Check the default list and what is made from it: board, monitors and SLOs of the profile, or of each.
 
-    The list is the same for every profile: what one never emits is no fault there, but where its board asks for it.
+    The list is the same for every profile: what a profile never emits is not a fault, unless its board asks for it.
     """
     listed = statsd_metrics()
     there = known(listed)
     found = list(of_metrics(listed, profile, listed))
     queries = 0
     for one in PROFILES.values() if profile is None else (profile,):
-        for panel in _panels(drawn(one)):  # a misspelled line is not on the board: nobody ships what it asks for
+        for panel in _panels(drawn(one)):  # a misspelled line is not on the board, as there is no such metric
             found += of_question(_of_panel(panel), there, None)
         for question in _made_for(one):
             found += of_question(question, there, one)
@@ -97,7 +97,7 @@ def _made_for(profile: Profile) -> Iterator[Question]:
 
 
 def _panels(of: Iterable[Section]) -> list[Panel]:
-    """Those that ask for metrics or for a check."""
+    """The panels that ask for metrics or for a check."""
     return [panel for section in of for panel in section.panels if panel.lines or panel.check]
 
 
@@ -107,14 +107,14 @@ def _of_panel(panel: Panel) -> Question:
 
 
 def _read(given: object) -> list[Definition | Question]:
-    """All parts, at once. Raises ConfigurationError too for what cannot be read, such as a list that holds itself."""
+    """All parts. Raises ConfigurationError also for what cannot be read, such as a list that contains itself."""
     try:
         return list(_parts("the query", given))
     except ConfigurationError:
         raise
     except Exception as error:
-        told = one_line(f"{type(error).__name__}: {error}")
-        raise ConfigurationError(f"what lint judges raises {told} when it is read; give {_ALLOWED}") from error
+        raised = one_line(f"{type(error).__name__}: {error}")
+        raise ConfigurationError(f"what lint checks raises {raised} when it is read; pass {_ALLOWED}") from error
 
 
 def _parts(place: str, given: object) -> Iterator[Definition | Question]:
@@ -131,4 +131,4 @@ def _parts(place: str, given: object) -> Iterator[Definition | Question]:
         for number, one in enumerate(given, 1):
             yield from _parts(f"query {number}", one)
     else:
-        raise checks.refused("what lint judges", given, _ALLOWED)
+        raise checks.refused("what lint checks", given, _ALLOWED)

@@ -1,6 +1,6 @@
-"""Judges definitions, one by one and side by side: what can never have data, or costs without an end.
+"""Checks definitions, one by one and side by side: what can never have data, or has an unbounded cost.
 
-The catalogue says what an event carries. Of an application's own events nothing is known. Pure functions, no thread.
+The catalogue says what an event carries. Nothing is known of an application's own events. Pure functions, no thread.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from ..reporters.families import families
 from .findings import Finding
 from .shipped import fills
 
-# The units from which a definition may convert what the catalogue measures; of anything else there is no unit.
+# The units from which a definition may convert what the catalogue measures; nothing else has a unit.
 _UNITS: Final[Mapping[str, tuple[str, ...]]] = {"nanoseconds": ("native", "nanosecond"), "bytes": ("byte",)}
 
 
 def of_metrics(
     metrics: Iterable[Definition], profile: Profile | None, default: Container[Definition]
 ) -> Iterator[Finding]:
-    """What is wrong with these definitions, under a profile if one is given. It is a fault if the profile switches one
-    off, and a note for the `default` ones, which are the same for every profile."""
+    """What is wrong with these definitions, under a profile if one is given. A metric that the profile switches off is
+    a fault, but only a note if it is one of the `default` ones, which are the same for every profile."""
     listed, statsd = list(metrics), statsd_metrics()
     first = {one.name: one for one in reversed([*statsd, *listed])}
     prometheus = for_prometheus(listed)
@@ -41,7 +41,7 @@ def of_metrics(
         yield from _of_unit(one)
         yield from _of_type(one, first[one.name])
         if prometheus and one.kind == "distribution" and one.buckets is None and one not in statsd:
-            text = "it has no buckets, so Prometheus gets default ones; give buckets= that hold your limits"
+            text = "it has no buckets, so Prometheus gets default ones; pass buckets= that hold your limits"
             yield Finding("no buckets", one.name, text)
     if prometheus:
         try:
@@ -79,7 +79,7 @@ def _of_event(one: Definition) -> Iterator[Finding]:
 
 
 def _of_tags(one: Definition) -> Iterator[Finding]:
-    """Whether each tag has a value, and not endlessly many."""
+    """Whether each tag has values, and a bounded number of them."""
     spec = CATALOGUE.get(one.event)
     for tag, key in one.tags:
         if spec is not None and key not in spec.metadata:

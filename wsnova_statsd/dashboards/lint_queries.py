@@ -1,8 +1,8 @@
-"""Judges queries against the metrics there are: what can never have an answer, or has one that means nothing.
+"""Checks queries against the known metrics: what can never have an answer, or has one that means nothing.
 
-A name is judged if its first part is that of a metric here: `system.cpu.idle` may well be somebody else's. A namespace
-may stand before it, if another name that is asked for shows it before one that is known. A tag is judged if some event
-has it: others, such as `env` or `pod`, come from the Agent or from a client's own tags. Pure functions, no thread.
+A name is checked if a known metric has the same first part: `system.cpu.idle` may come from another program. A
+namespace may precede it, if another query has that namespace before a known name. A tag is checked if some event has
+it: others, such as `env` or `pod`, come from the Agent or from a client's own tags. Pure functions, no thread.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _MEANS: Final = frozenset(
 )
 _MEANS_OF_HISTOGRAM: Final = frozenset({"avg", "median", "95percentile"})
 _DEFAULT: Final = shipped(statsd_metrics())
-# The tags that are made here, and what they might be mistaken for.
+# The tags that the package makes, and those that may be mistaken for them.
 _TAGS: Final = {tag for one in _DEFAULT.values() for tag in one.tag_names}
 _TAGS.update(key for spec in CATALOGUE.values() for key in spec.metadata)
 _SCOPES: Final = frozenset({"client", "scope"})
@@ -43,9 +43,9 @@ _FROM_PROMETHEUS: Final = frozenset({"le", "quantile"})
 
 @dataclass(slots=True)
 class Known:
-    """A metric that can be asked for, by the name of its definition: its tags, each with its values if there is a list
-    of them, and the event that it is made of, if it is one. `averaged`: its values are means already; `whole` is the
-    distribution that has all values of a gauge which keeps the last one."""
+    """A metric that can be asked for, by the name of its definition: its tags, each with its values if they are listed,
+    and the event it is made of, if there is one. `averaged`: its values are already means; `whole` is the distribution
+    that has all values of a gauge, which keeps only the last one."""
 
     name: str
     tags: dict[str, frozenset[str] | None]
@@ -55,8 +55,8 @@ class Known:
 
 
 def known(metrics: Iterable[Definition]) -> dict[str, Known]:
-    """By each name under which a query may ask for it, in Datadog and in Prometheus: what these definitions make, and
-    what leaves a process beside them."""
+    """The metrics by each name that a query may use, in Datadog and in Prometheus: what these definitions make, and
+    what a process sends in addition."""
     listed = list(metrics)
     found = {
         name: Known(name, dict.fromkeys(one.tag_names), one.event, name in _MEANS)
@@ -89,7 +89,7 @@ def _values(event: str, key: str) -> frozenset[str] | None:
 
 
 def _in_prometheus(one: Definition) -> Iterator[tuple[str, frozenset[str]]]:
-    """The names of a metric's samples there, and their labels; none of a metric that Prometheus refuses."""
+    """The names of a metric's samples in Prometheus, and their labels; none if Prometheus refuses the metric."""
     try:
         family = families([one])[one.name]
     except ConfigurationError:
@@ -99,7 +99,7 @@ def _in_prometheus(one: Definition) -> Iterator[tuple[str, frozenset[str]]]:
 
 
 def namespaces(questions: Iterable[Question], metrics: Mapping[str, Known]) -> tuple[str, ...]:
-    """What stands before the metrics and checks that are known, each with its dot; nothing, for one."""
+    """The namespaces before known metrics and checks, each with its dot; the empty one is always among them."""
     found = {""}
     for question in questions:
         named = [(one.metric, _known_part(one.metric, metrics)) for one in question.asked]
@@ -112,16 +112,16 @@ def of_question(
     question: Question,
     metrics: Mapping[str, Known],
     profile: Profile | None,
-    told: Container[str] = (),
+    reported: Container[str] = (),
     before: Iterable[str] = ("",),
 ) -> Iterator[Finding]:
-    """What is wrong with one query, under a profile if one is given. `told` are the names of metrics of which it is a
-    fault already that the profile switches them off; `before` are the namespaces."""
+    """What is wrong with one query, under a profile if one is given. `reported` are the names of metrics that are
+    already reported as switched off by the profile; `before` are the namespaces."""
     for asked in question.asked:
         metric = _find(asked.metric, metrics)
         if metric is not None:
             yield from _of_known(question.place, asked, metric)
-            event = metric.event if metric.name not in told else None
+            event = metric.event if metric.name not in reported else None
             if profile is not None and event is not None and not fills(profile, event):
                 yield Finding("never fires", question.place, f"{asked.metric} has no data: {silence(profile, event)}")
         else:
@@ -150,7 +150,7 @@ def _of_check(place: str, asked: Asked, profile: Profile | None, before: Iterabl
 
 
 def _ours(name: str, known: Iterable[str], before: Iterable[str]) -> list[str]:
-    """An unknown name without its namespace, if it is to be judged; else nothing."""
+    """An unknown name without its namespace, if it is to be checked; otherwise nothing."""
     rooms = set(map(_room, known))
     parts = (name.removeprefix(space) for space in before if name.startswith(space))
     return [part for part in parts if _room(part) in rooms][:1]
@@ -162,19 +162,19 @@ def _room(name: str) -> str:
 
 
 def _find(name: str, metrics: Mapping[str, Known]) -> Known | None:
-    """The metric of this name, behind a namespace if there is one."""
+    """The metric of this name, which may have a namespace."""
     return metrics.get(_known_part(name, metrics))
 
 
 def _known_part(name: str, metrics: Container[str]) -> str:
-    """A name without its namespace; nothing for one that is not known."""
+    """A name without its namespace; '' if it is unknown."""
     while name and name not in metrics:
         name = name.partition(".")[2]
     return name
 
 
 def _of_known(place: str, asked: Asked, metric: Known) -> Iterator[Finding]:
-    """Whether the metric has these tags and values, and can be put together like this."""
+    """Whether the metric has these tags and values, and can be combined like this."""
     for tag in sorted(asked.by | {key for key, _ in asked.where}):
         if tag in _TAGS and tag not in metric.tags:
             has = ", ".join(sorted(metric.tags.keys() - _FROM_PROMETHEUS)) or "none"
@@ -185,16 +185,18 @@ def _of_known(place: str, asked: Asked, metric: Known) -> Iterator[Finding]:
             text = f"{tag} of {asked.metric} is never {value!r}; it is one of {', '.join(sorted(values))}"
             yield Finding("unknown tag", place, text)
     if metric.whole:
-        text = f"{asked.metric} keeps the last value of 10 s; ask {metric.whole}, which has all of them"
+        text = f"{asked.metric} keeps the last value of 10 s; query {metric.whole}, which has all of them"
         yield Finding("last values", place, text)
     if metric.averaged and asked.space == "avg":
-        together = ", ".join(sorted(metric.tags.keys() - _told_apart(asked)))
+        together = ", ".join(sorted(metric.tags.keys() - _separated(asked)))
         if together:
-            text = f"{asked.metric} is a mean already, averaged over each {together}; ask its worst, or sums of counts"
+            text = (
+                f"{asked.metric} is a mean already, averaged over each {together}; query its worst, or sums of counts"
+            )
             yield Finding("average of averages", place, text)
 
 
-def _told_apart(asked: Asked) -> frozenset[str]:
-    """The tags of which the query puts no two values together. What is of one client has no scope."""
-    told = asked.by | {key for key, value in asked.where if value is not None}
-    return told | _SCOPES if told & _SCOPES else told
+def _separated(asked: Asked) -> frozenset[str]:
+    """The tags whose values the query keeps separate. A series of one client has no scope."""
+    separated = asked.by | {key for key, value in asked.where if value is not None}
+    return separated | _SCOPES if separated & _SCOPES else separated

@@ -1,8 +1,8 @@
-"""Judges series as they came from any program by DogStatsD: their names and tags, their types, and what they cost.
+"""Checks series as they arrived from any program over DogStatsD: their names and tags, their types, and their cost.
 
-It knows no catalogue, as the names may be anybody's. The rules of names are those of Datadog's page "Custom Metrics",
-section "Naming custom metrics". What never became a series, as its value was NaN or its type unknown, is for the reader
-of the lines to tell. Pure functions and values, no thread.
+It knows no catalogue, as the names may come from any program. The rules of names are those of Datadog's page "Custom
+Metrics", section "Naming custom metrics". A line that never became a series, as its value was NaN or its type unknown,
+is reported by the reader of the lines. Pure functions and values, no thread.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _SHOWN: Final = 60  # characters of a name or tag
 
 
 class Received(NamedTuple):
-    """One series: its name, the type by which it came (`c`, `g`, `d`, `h`, `ms`, `s`) and its tags, no two equal."""
+    """One series: its name, the type it arrived with (`c`, `g`, `d`, `h`, `ms`, `s`) and its tags, no two equal."""
 
     name: str
     type: str
@@ -37,19 +37,19 @@ class Received(NamedTuple):
 
 
 def of_series(series: Iterable[Received], many: int = MANY) -> Iterator[Finding]:
-    """What is wrong with these series, name by name. `many` is how many values of a tag make no finding yet."""
+    """What is wrong with these series, name by name. Up to `many` values of a tag are no finding."""
     by_name: dict[str, list[Received]] = defaultdict(list)
     for one in series:
         by_name[one.name].append(one)
     for name, members in by_name.items():
         shown = _cut(name)
         if wire.clean_name(name) != name:
-            text = f"a name begins with a letter, holds letters, digits, _ and ., and has {wire.MAX_NAME} at most"
-            yield Finding("bad name", shown, f"{text}; Datadog makes another of it, or drops it")
+            text = f"a name begins with a letter, has letters, digits, _ and . only, at most {wire.MAX_NAME}"
+            yield Finding("bad name", shown, f"{text}; Datadog changes it, or drops it")
         types = sorted({one.type for one in members})
         if len(types) > 1:
             yield Finding(
-                "two types", shown, f"it comes as {', '.join(types)}; a name keeps its type: rename one of them"
+                "two types", shown, f"it arrives as {', '.join(types)}; a name keeps its type: rename one of them"
             )
         yield from _of_tags(shown, members, many)
 
@@ -60,7 +60,7 @@ def _of_tags(name: str, members: Iterable[Received], many: int) -> Iterator[Find
     bad = sorted(tag for tag in tags if wire.clean_tag(tag, host=True) != tag)
     if bad:
         more = f", and {len(bad) - 1} more" if len(bad) > 1 else ""
-        text = f"tag {_cut(bad[0])!r}{more}: a tag holds letters, digits and _ - : . /, and has {wire.MAX_TAG} at most"
+        text = f"tag {_cut(bad[0])!r}{more}: a tag has letters, digits and _ - : . / only, at most {wire.MAX_TAG}"
         yield Finding("bad tag", name, text)
     keys = Counter(tag.partition(":")[0] for tag in tags)
     for key, values in sorted(keys.items(), key=lambda one: (-one[1], one[0])):
@@ -70,7 +70,7 @@ def _of_tags(name: str, members: Iterable[Received], many: int) -> Iterator[Find
 
 
 def costs(series: Iterable[Received]) -> list[Cost]:
-    """What Datadog bills for these series, the dearest name first; a name of two types is two."""
+    """What Datadog bills for these series, the highest cost first; a name of two types counts twice."""
     counted = Counter((one.name, KINDS[one.type]) for one in series)
     found = (
         Cost(name, kind, number, billed(kind, number), billed(kind, number, percentiles=True))

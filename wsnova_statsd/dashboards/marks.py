@@ -1,7 +1,7 @@
-"""Whose an object in Datadog is: the mark that it carries, and what of it somebody else has changed.
+"""Which objects in Datadog are ours: the mark that they carry, and what was changed in them since.
 
 The mark `wsnova-statsd:<name>:<hash>` is the last line of the description of a dashboard or an SLO, or a tag of a
-monitor; the hash is of the document that was sent. Datadog adds keys to what it is given, and those are ignored. Pure
+monitor; the hash is of the document that was sent. Datadog adds keys to a document, and those are ignored. Pure
 functions, no thread.
 """
 
@@ -25,7 +25,7 @@ _SAME: Final = {"metric alert": "query alert"}  # two words of Datadog's for one
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """The name that tells an object from all others of its kind, and the hash of what was sent."""
+    """The name that distinguishes an object from all others of its kind, and the hash of what was sent."""
 
     name: str
     digest: str
@@ -35,8 +35,8 @@ class Mark:
 
 
 def mark_name(*parts: str) -> str:
-    """The name of a mark made of these parts: what no tag may hold is replaced, and what is too long for one is cut. A
-    hash keeps what is changed by that apart from any other: metrics of `Feeds` and `feeds` are not the same."""
+    """The name of a mark made of these parts: a character that no tag may hold is replaced, and a name that is too long
+    for a tag is cut. A hash then keeps the name distinct: metrics of `Feeds` and `feeds` are not the same."""
     name = "-".join(parts)
     clean = _NOT_NAME.sub("-", name.lower())
     return clean if clean == name and len(clean) <= _LONGEST else f"{clean[: _LONGEST - 17]}-{digest(name)}"
@@ -91,16 +91,16 @@ def edits(sent: Any, found: Any, path: str = "") -> Iterator[str]:
 
 
 def unchanged_since(digested: str, found: Json, like: Json) -> bool:
-    """Whether this is what was sent under that hash, although another document would be sent now. Keys that no such
+    """Whether this is what was sent with that hash, even if another document would be sent now. Keys that no such
     document has at that place are Datadog's."""
     return digest(_only(found, _places(like))) == digested
 
 
-_Places = dict[str, Any]  # of each key what may stand below it; below a list, of all of its objects together
+_Places = dict[str, Any]  # for each key, what may be below it; below a list, for all of its objects together
 
 
 def _places(document: Any) -> _Places:
-    """The keys of a document, by what they stand in. Objects of a list with different types have different keys."""
+    """The keys of a document, by what contains them. Objects of a list with different types have different keys."""
     found: _Places = {}
     if isinstance(document, dict):
         for key, value in document.items():
@@ -125,7 +125,7 @@ def _only(found: Any, places: _Places) -> Any:
 
 
 def _type(one: Mapping[str, Any]) -> str:
-    """What an object of a list is told apart by: its type, or that of its definition."""
+    """What distinguishes an object of a list: its type, or that of its definition."""
     inner = one.get("definition")
     return f"type {(inner if isinstance(inner, Mapping) else one).get('type', '')}"
 
@@ -135,7 +135,7 @@ def _is_list_of_objects(value: Any) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    """A value as it is compared: a list of texts (tags) without its order, a whole number without its point."""
+    """A value to compare: a list of texts (tags) without its order, a whole number without its point."""
     if isinstance(value, Mapping):
         return {key: _plain(one) for key, one in value.items()}
     if isinstance(value, list):

@@ -11,10 +11,10 @@ from ..profiles import Profile
 from .datadog import Json
 from .shipped import Shipped, shipped
 
-# As Datadog stores them. The Agent sends counts as rates over its window: `count` here would read each as too small.
+# As Datadog stores them. The Agent sends counts as rates over its window: `count` here would make each too small.
 _TYPES: Final = {"counter": "rate", "sum": "rate", "gauge": "gauge", "distribution": "distribution"}
 _WINDOW: Final = 10  # seconds
-# Datadog's word for what a value counts, where it has one (docs.datadoghq.com/metrics/units).
+# Datadog's word for what a value counts, if it has one (docs.datadoghq.com/metrics/units).
 _UNITS: Final = {
     "nanosecond": "nanosecond",
     "native": "nanosecond",
@@ -48,7 +48,7 @@ _OCCURRENCES: Final = {  # the first that a name begins with
 def metadata(
     profile: Profile | None = None, metrics: Iterable[Definition] | None = None, namespace: str = ""
 ) -> dict[str, Json]:
-    """The metadata by name of metric, of these definitions (None: the default list) and of what is shipped beside them.
+    """The metadata by name of metric, of these definitions (None: the default list) and of what is sent in addition.
     A summary has none: the Agent makes several metrics of it."""
     known = shipped(statsd_metrics() if metrics is None else metrics, profile)
     return {f"{namespace}{name}": _of(one) for name, one in known.items() if one.kind in _TYPES}

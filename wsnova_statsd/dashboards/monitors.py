@@ -1,4 +1,4 @@
-"""Datadog's form of what is watched: monitors and SLOs as the JSON documents that its API takes.
+"""Renders watches for Datadog: monitors and SLOs as the JSON documents that its API accepts.
 
 Pure functions, no thread.
 """
@@ -15,14 +15,14 @@ from .datadog import Json, formula, text, title
 from .queries import Line
 from .watches import CheckWatch, Objective, Watch, check_watches, objectives, watches
 
-_FORGOTTEN: Final = 1  # hours without a value after which what is not told any more is well again
+_FORGOTTEN: Final = 1  # hours without a value after which a monitor has recovered
 _DAYS: Final = "30d"
 _SLICE: Final = 300  # seconds of a slice of an objective
 
 
 @dataclass(frozen=True, slots=True)
 class _Set:
-    """What one push makes: of a profile, under a namespace, and of one `env` or all that there are."""
+    """What one push makes: for a profile, under a namespace, and for one `env` or all of them."""
 
     profile: Profile
     namespace: str
@@ -34,7 +34,7 @@ class _Set:
 
     @property
     def tags(self) -> list[str]:
-        """Of every document."""
+        """The tags of every document."""
         return ["source:wsnova-statsd", f"profile:{self.profile.name}", *self.where]
 
     @property
@@ -43,7 +43,7 @@ class _Set:
         return [f"env:{self.env}"] if self.env else []
 
     def query(self, line: Line) -> str:
-        """A line in one text: its queries stand in its formula."""
+        """A line as one text: its formula with the queries in it."""
         queries = (replace(one, where=(*one.where, *self.where)) for one in line.queries)
         names = dict(zip("abcdefgh", (text(one, self.namespace) for one in queries), strict=False))
         return formula(line, names)
@@ -53,14 +53,14 @@ def monitors(
     profile: Profile, rules: Iterable[Rule] | None = None, namespace: str = "", env: str | None = None
 ) -> dict[str, Json]:
     """The monitors by name: for each alert rule (None: all that fit the profile), each KPI target, and the checks.
-    With `env` only of what has that tag."""
+    With `env`, only for what has that tag."""
     of = _Set(profile, namespace, env)
     found = {one.name: _query_alert(one, of) for one in watches(profile, rules)}
     return found | {one.name: _service_check(one, of) for one in check_watches(profile)}
 
 
 def slos(profile: Profile, namespace: str = "", env: str | None = None) -> dict[str, Json]:
-    """The SLOs by name, with `env` only of what has that tag."""
+    """The SLOs by name; with `env`, only for what has that tag."""
     of = _Set(profile, namespace, env)
     return {one.name: _slo(one, of) for one in objectives(profile)}
 
@@ -68,7 +68,7 @@ def slos(profile: Profile, namespace: str = "", env: str | None = None) -> dict[
 def _query_alert(watch: Watch, of: _Set) -> Json:
     query = f"{watch.how}(last_{watch.minutes}m):{of.query(watch.line)} {watch.sign} {_number(watch.limit)}"
     thresholds = {"critical": watch.limit, "critical_recovery": watch.recovery}
-    # What is told all the time: a window that has just begun is no verdict. Else Datadog would skip most of them.
+    # If values arrive all the time, a window that has just begun is no verdict; if rarely, Datadog would skip most.
     more: Json = {"require_full_window": not watch.rare}
     if watch.how != "sum":  # a state that ends while it is bad would alert for ever; a sum is 0 then
         more["timeout_h"] = _FORGOTTEN
@@ -80,7 +80,7 @@ def _service_check(watch: CheckWatch, of: _Set) -> Json:
         ",".join(f'"{one}"' for one in names) for names in (of.where or ["*"], watch.by, watch.without)
     )
     excluded = f".exclude({without})" if without else ""
-    # The last ones have to hold the threshold.
+    # The number of last statuses has to exceed the threshold.
     last = f".last({watch.bad + 1}).count_by_status()"
     query = f'"{of.namespace}{watch.check}".over({over}){excluded}.by({groups}){last}'
     thresholds = {"critical": watch.bad, "warning": watch.bad, "ok": watch.good}
@@ -92,7 +92,7 @@ def _service_check(watch: CheckWatch, of: _Set) -> Json:
 def _monitor(
     watch: Watch | CheckWatch, kind: str, query: str, thresholds: Json, by: Iterable[str], of: _Set, more: Json
 ) -> Json:
-    """`{{client.name}}` in a message is the value of a group's tag, which Datadog fills in: of whom it tells."""
+    """`{{client.name}}` in a message is the value of a group's tag, which Datadog fills in: it names the client."""
     whom = ", ".join(f"{tag} {{{{{tag}.name}}}}" for tag in by)
     return {
         "name": of.title(watch.title),
@@ -107,7 +107,7 @@ def _monitor(
 def _slo(one: Objective, of: _Set) -> Json:
     document: Json = {
         "name": of.title(one.title),
-        "description": f"{one.told} Made by wsnova-statsd for profile {of.profile.name}.",
+        "description": f"{one.meaning} Made by wsnova-statsd for profile {of.profile.name}.",
         "tags": of.tags,
         "thresholds": [{"timeframe": _DAYS, "target": one.target, "warning": one.warning}],
     }

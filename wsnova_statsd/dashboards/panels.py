@@ -1,7 +1,7 @@
-"""The panels of the board, as data: which questions stand in which section, and how each is shown.
+"""The panels of the board, as data: which section asks which questions, and how each is shown.
 
-Every panel asks counts, distributions and state gauges only: another gauge keeps one value per 10 s. What a profile
-never fills, or a list does not define, is left out line by line. Renderers make a board of the sections. No thread.
+Every panel queries only counts, distributions and state gauges: any other gauge keeps one value per 10 s. A line that a
+profile never fills, or a list does not define, is left out. Renderers make a board of the sections. No thread.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .shipped import CAN_CONNECT, CHECKS, HEALTH, KPI_PREFIX, OVERALL, Shipped, 
 
 Shows = Literal["line", "bars", "value", "check", "events"]
 Target = tuple[str, float]  # ">" or "<", and the limit, in the unit of the panel
-# What is there at once, then what has to be switched on for each metric in Datadog.
+# What is always there, then what has to be switched on for each metric in Datadog.
 _SPREAD: Final[tuple[Space, ...]] = ("avg", "max", "p50", "p95", "p99")
 _AT_ONCE: Final[tuple[Space, ...]] = ("avg", "max")
 
@@ -27,7 +27,7 @@ _AT_ONCE: Final[tuple[Space, ...]] = ("avg", "max")
 @dataclass(frozen=True, slots=True)
 class Panel:
     """One question. `lines` answer it, drawn as `shows`; a `check` panel has the name of a service check instead, the
-    `events` panel is the stream of events. `target` is what the profile wants of it."""
+    `events` panel is the stream of events. `target` is the profile's target for it."""
 
     title: str
     shows: Shows
@@ -53,30 +53,30 @@ def _metric(name: str) -> str:
 
 
 def _counted(label: str, name: str, *by: str, where: tuple[str, ...] = (), per_second: bool = False) -> Line:
-    """Occurrences; none is 0."""
+    """Occurrences; 0 if there are none."""
     as_: Literal["count", "rate"] = "rate" if per_second else "count"
     return Line(label, (Query(_metric(name), "sum", by, where, as_=as_, zero=True),))
 
 
 def _state(label: str, name: str, worst: Literal["min", "max"], *by: str, added: bool = False) -> Line:
-    """A state gauge at its worst; `added`: of all its series together."""
+    """A state gauge at its worst; `added`: all its series added up."""
     return Line(label, (Query(_metric(name), "sum" if added else worst, by, time=worst),))
 
 
 def _share(label: str, part: str, whole: str, *by: str) -> Line:
-    """One count of another, in percent. Without the other there is no share: no 0 stands for it."""
+    """One count as a share of another, in percent. Without the other there is no share, not even 0."""
     queries = (Query(_metric(part), "sum", by, as_="count", zero=True), Query(_metric(whole), "sum", by, as_="count"))
     return Line(label, queries, "100 * a / b")
 
 
 def _weighted(label: str, name: str, *by: str) -> Line:
-    """The mean of all values, each once: no average of averages, however long the interval."""
+    """The mean of all values, each counted once: no average of averages, however long the interval."""
     queries = (Query(_metric(name), "sum", by, as_="count"), Query(_metric(name), "count", by, as_="count"))
     return Line(label, queries, "a / b")
 
 
 def _spread(name: str, *by: str, spaces: tuple[Space, ...] = _SPREAD) -> tuple[Line, ...]:
-    """Mean and highest, which are there at once, beside percentiles, which have to be switched on."""
+    """Mean and maximum, which are always there, beside percentiles, which have to be switched on."""
     return tuple(Line(space, (Query(_metric(name), space, by),)) for space in spaces)
 
 
@@ -271,7 +271,7 @@ def sections(profile: Profile, metrics: Iterable[Definition] | None = None) -> t
 
 
 def drawn(profile: Profile) -> tuple[Section, ...]:
-    """Every panel that is the same for all lists, filled or not: here a name that nobody ships can still be found."""
+    """Every panel that is the same for all lists, filled or not, so that the linter finds a misspelled name."""
     return (
         Section("Overview", _overview(profile)),
         Section("Connections", _CONNECTIONS),
@@ -284,7 +284,7 @@ def drawn(profile: Profile) -> tuple[Section, ...]:
 
 
 def _overview(profile: Profile) -> tuple[Panel, ...]:
-    """The overview, with the KPIs, and what the profile wants of them."""
+    """The overview, with the KPIs, and the profile's targets for them."""
     targets = profile.kpi_targets
     kpis = (Panel(key, "line", (kpi_line(key),), target=targets.get(key)) for key in (*KPI_KEYS, BLIND))
     success, time = targets.get("connection_success_rate"), targets.get("connection_time_ms")
@@ -307,7 +307,7 @@ def kpi_line(key: str) -> Line:
 
 
 def _further(given: Iterable[Definition], known: Mapping[str, Shipped]) -> Iterable[Panel]:
-    """A panel for each metric of a user's own."""
+    """A panel for each of a user's own metrics."""
     ours = {one.name for one in statsd_metrics()}
     for one in {one.name: one for one in given if one.name not in ours and one.name in known}.values():
         by = known[one.name].tag_names
@@ -321,7 +321,7 @@ def _further(given: Iterable[Definition], known: Mapping[str, Shipped]) -> Itera
 
 
 def _known(section: Section, known: Mapping[str, Shipped], profile: Profile) -> Section:
-    """The section without what nobody ships; each query has the variables whose tag its metric has."""
+    """The section without lines that no metric fills; each query has the variables whose tag its metric has."""
     panels = []
     for panel in section.panels:
         if panel.check and not fills(profile, CHECKS[panel.check][0]):

@@ -2,7 +2,7 @@
 
 A recursive descent over the grammar of Prometheus's "Querying basics", "Operators" and "Functions" pages. Precedence is
 left out: all binary operators are read from left to right, which changes neither the selectors nor what stands under a
-division. Variables of Grafana (`$client`) stand for any name. Pure functions, no thread; the text is a user's.
+division. Variables of Grafana (`$client`) stand for any name. Pure functions, no thread; the text comes from a user.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Expression:
 
 
 def read(text: str) -> Expression:
-    """Raises ConfigurationError for what is no PromQL."""
+    """Read an expression. Raises ConfigurationError for a text that is not PromQL."""
     reader = _Reader(text)
     node = reader.expression(0)
     reader.end()
@@ -81,7 +81,7 @@ def _selectors(node: _Node, by: frozenset[str]) -> Iterator[Selector]:
 
 
 def _averages(node: _Node) -> Iterator[str]:
-    """The metrics of which the mean is averaged anywhere in this part."""
+    """The metrics whose mean is averaged anywhere in this part."""
     if node.symbol in _AVERAGES:
         yield from _means(node)
     else:
@@ -100,7 +100,7 @@ def _means(node: _Node) -> Iterator[str]:
 
 
 class _Reader:
-    """The text, token by token. `depth` of its methods counts the brackets around."""
+    """The text, token by token. `depth` in its methods counts the enclosing brackets."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -157,7 +157,7 @@ class _Reader:
         return False
 
     def end(self) -> None:
-        """Nothing is left."""
+        """Check that nothing is left."""
         if self._kind != "end":
             raise self._unexpected()
 
@@ -208,7 +208,7 @@ class _Reader:
         return self._selector(name)
 
     def _call(self, name: str, depth: int) -> _Node:
-        """A function or an aggregation, whose grouping stands before or behind its arguments."""
+        """A function or an aggregation, whose grouping comes before or after its arguments."""
         labels, parts = self._grouping(), []
         self._take("(")
         while not self._skip(")"):

@@ -1,7 +1,7 @@
-"""Datadog's API, by the official package: lists, reads and writes dashboards, monitors, SLOs and metadata.
+"""Datadog's API, through the official package: lists, reads and writes dashboards, monitors, SLOs and metadata.
 
-The only importer of `datadog` for its API. Every failure is a PushFailed with one sentence; no key is ever shown. It
-waits for the network, in the calling thread. It writes what it is told to, and deletes nothing.
+The only file that imports `datadog` for its API. Every failure is a PushFailed with one sentence; no key is ever shown.
+It waits for the network, in the calling thread. It writes only what it is asked to, and deletes nothing.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _ANSWERED: Final = [200, 201, 202, 204, 400, 401, 403, 404, 409, 429]
 _STATUS: Final = re.compile(r"code: (\d{3})")
 _LABEL: Final = r"[a-z0-9]([a-z0-9-]*[a-z0-9])?"
 _HOST: Final = re.compile(rf"({_LABEL}\.)+{_LABEL}\Z")
-_KEY: Final = re.compile(r"[!-~]+\Z")  # what a header takes, and would be told of in the error if it did not
+_KEY: Final = re.compile(r"[!-~]+\Z")  # what a header accepts; the error would show any other
 # `(Caused by NewConnectionError("HTTPConnection(host='a', port=9): what went wrong"))`, or `<... object at 0x1>: what`
 _CAUSED: Final = re.compile(r"Caused by \w+\(['\"]?(?:<?[\w.]+(?:\([^)]*\)| object at \w+>): )?(.*?)['\"]?\)\)")
 _SCOPES: Final = "dashboards_write, monitors_write, slos_write and metrics_metadata_write"
@@ -52,7 +52,7 @@ class Kind:
     title: str
     by_tag: bool
     listed_in: str | None  # the answer itself if None
-    listed_whole: bool  # else the list has summaries
+    listed_whole: bool  # otherwise the list has summaries
 
     def page(self, number: int) -> dict[str, int]:
         """The parameters of one page of the list."""
@@ -62,14 +62,14 @@ class Kind:
         return dict(zip(names, (number * _PAGE, _PAGE), strict=True))
 
     def listed(self, answer: Any) -> list[Json]:
-        """The objects of one page of the list. Raises TypeError and the like for what is none."""
+        """The objects of one page of the list. Raises TypeError and the like for anything else."""
         listed = answer if self.listed_in is None else answer[self.listed_in]
         if not isinstance(listed, list):
             raise TypeError(listed)
         return list(map(_object, listed))
 
     def made(self, answer: Any) -> Json:
-        """The object that was made."""
+        """The object that was created."""
         return _object(answer["data"][0] if self.listed_in == "data" else answer)
 
 
@@ -79,9 +79,9 @@ DASHBOARD: Final = Kind("dashboard", "dashboard", "title", False, "dashboards", 
 
 
 class Api:
-    """The API of one organisation, found by DD_API_KEY, DD_APP_KEY, DD_SITE and DATADOG_HOST, which wins.
+    """The API of one organisation, given by DD_API_KEY, DD_APP_KEY, DD_SITE and DATADOG_HOST, which takes precedence.
 
-    A request may take `timeout` seconds. Raises ConfigurationError for a key that is missing and a site that is none.
+    A request may take `timeout` seconds. Raises ConfigurationError for a missing key and an invalid site.
     """
 
     def __init__(self, environ: Mapping[str, str] = os.environ, timeout: float = _TIMEOUT) -> None:
@@ -95,7 +95,7 @@ class Api:
             )
         odd = [name for name, key in keys.items() if not _KEY.match(key)]
         if odd:
-            raise ConfigurationError(f"{' and '.join(odd)} holds a character that no key has; copy the key once more")
+            raise ConfigurationError(f"{' and '.join(odd)} contains a character that no key has; copy the key again")
         self.host: str = _host(environ)
         datadog.initialize(
             api_key=keys["DD_API_KEY"],
@@ -120,15 +120,15 @@ class Api:
                 return
 
     def read(self, kind: Kind, one: Json) -> Json:
-        """The whole of an object that the list has told of."""
+        """The whole object for an entry of the list."""
         return one if kind.listed_whole else self._call("GET", f"{kind.path}/{one['id']}", _object)
 
     def create(self, kind: Kind, document: Json) -> object:
-        """Make an object; its id."""
+        """Create an object; returns its id."""
         return self._call("POST", kind.path, kind.made, document)["id"]
 
     def update(self, kind: Kind, object_id: object, document: Json) -> None:
-        """Put a document in the place of an object."""
+        """Replace an object by a document."""
         self._call("PUT", f"{kind.path}/{object_id}", _anything, document)
 
     def metadata(self, metric: str) -> Json | None:
@@ -150,8 +150,8 @@ class Api:
         parameters: Mapping[str, Any] = _NOTHING,
         may_lack: bool = False,
     ) -> Any:
-        """What `read` makes of the answer to one request, None for 404 if it `may_lack`. Raises PushFailed, for an
-        answer that is not one of Datadog's too: another program may stand where the API is looked for."""
+        """What `read` makes of the answer to one request, None for 404 if it `may_lack`. Raises PushFailed, also for an
+        answer that is not Datadog's: another program may listen at that address."""
         asked = f"{method} {self.host}/api/v1/{path}"
         status, answer, headers = self._answer(method, path, body, asked, parameters)
         if status == _NOT_FOUND and may_lack:
@@ -163,7 +163,7 @@ class Api:
             return read(answer)
         except (TypeError, LookupError, AttributeError):
             shown = _line(repr(answer), _SHOWN)
-            raise PushFailed(f"the answer to {asked} is not one of Datadog's: {shown}; {_WHERE}") from None
+            raise PushFailed(f"the answer to {asked} is not Datadog's: {shown}; {_WHERE}") from None
 
     def _answer(
         self, method: str, path: str, body: Json | None, asked: str, parameters: Mapping[str, Any]
@@ -177,15 +177,15 @@ class Api:
             status = _STATUS.search(str(error))
             if status and status[1].startswith("4"):
                 return int(status[1]), None, _NOTHING
-            told = f"Datadog answered {status[1] if status else 'with an error'} to {asked}"
-            raise PushFailed(f"{told}; its side failed: run the same command again later") from None
+            text = f"Datadog answered {status[1] if status else 'with an error'} to {asked}"
+            raise PushFailed(f"{text}; its servers failed: run the same command again later") from None
         except (ClientError, ProxyError) as error:
-            raise PushFailed(f"{self.host} is not reached: {_cause(error)}; {_WHERE}") from None
+            raise PushFailed(f"cannot reach {self.host}: {_cause(error)}; {_WHERE}") from None
         except HttpTimeout:
             raise PushFailed(f"no answer to {asked} within {self._timeout:g} s; run the same command again") from None
         except Exception as error:  # what `requests` raises that the package does not know: an answer that breaks off
             to_do = f"run the same command again; if that does not help, {_WHERE}"
-            raise PushFailed(f"no whole answer to {asked}: {_cause(error)}; {to_do}") from None
+            raise PushFailed(f"incomplete answer to {asked}: {_cause(error)}; {to_do}") from None
         return response.status_code, answer, response.headers
 
     def _refused(self, status: int, answer: Any, headers: Mapping[str, str], asked: str) -> str:
@@ -215,21 +215,21 @@ def _keys(answer: Any) -> Json:
 
 
 def _anything(answer: Any) -> None:
-    """What comes back of a document that was put in the place of another."""
+    """The answer to an update, which is not read."""
 
 
 def _host(environ: Mapping[str, str]) -> str:
-    """Where the API is. Raises ConfigurationError."""
+    """The API's address. Raises ConfigurationError."""
     given = environ.get("DATADOG_HOST", "").strip()
     if given:
         if not _is_url(given):
-            shown = given.rpartition("@")[2]  # what stands before it may be a password
-            raise ConfigurationError(f"DATADOG_HOST is {shown!r}; give a URL such as https://api.datadoghq.eu")
+            shown = given.rpartition("@")[2]  # what precedes it may be a password
+            raise ConfigurationError(f"DATADOG_HOST is {shown!r}; set it to a URL such as https://api.datadoghq.eu")
         return given.rstrip("/")
     site = environ.get("DD_SITE", "").strip() or _SITE
     if not _HOST.match(site):
         raise ConfigurationError(
-            f"DD_SITE is {site!r}; give a site such as datadoghq.com, datadoghq.eu or us5.datadoghq.com"
+            f"DD_SITE is {site!r}; set it to a site such as datadoghq.com, datadoghq.eu or us5.datadoghq.com"
         )
     return f"https://api.{site}"
 
@@ -238,7 +238,7 @@ def _is_url(text: str) -> bool:
     """Whether it names a host, and nothing secret."""
     try:
         parts = urlsplit(text)
-        named = bool(parts.hostname) and parts.port != 0  # a port that is none raises
+        named = bool(parts.hostname) and parts.port != 0  # an invalid port raises
     except ValueError:
         return False
     return named and parts.scheme in ("http", "https") and not (parts.username or parts.query or parts.fragment)

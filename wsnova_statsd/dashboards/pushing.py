@@ -1,8 +1,8 @@
-"""Brings what was made from the definitions to Datadog: new objects are created, ours are updated, and what somebody
-else has changed is left alone unless that is forced.
+"""Sends what was made from the definitions to Datadog: new objects are created, ours are updated, and an object that
+was changed in Datadog is left alone unless that is forced.
 
-Metadata comes first, then monitors, SLOs and the board, so that what is opened first shows all of it. One object after
-the other, each told as soon as it is done; a second run does what the first one left. No thread; `api` waits.
+Metadata comes first, then monitors, SLOs and the board, so that the board shows all of it at once. One object after the
+other, each reported as soon as it is done; a second run does what the first one left. No thread; `api` waits.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ _SHOWN: Final = 3  # keys that were changed; the rest is counted
 
 
 class PushFailed(WsnovaError):
-    """Datadog did not take a request, or was not reached."""
+    """Datadog did not accept a request, or was not reached."""
 
 
 class NotTaken(PushFailed):
-    """Datadog refused what stands in one document: another try will not help, and others may be right."""
+    """Datadog refused the content of one document: a retry will not help, and other documents may be right."""
 
 
 @dataclass(slots=True)
 class Push:
-    """One run: `tell` is called with a line for each object. `refused` counts what was left alone; `dry` only tells."""
+    """One run: `tell` is called with a line for each object. `refused` counts what was left alone; `dry`: send none."""
 
     api: Api
     tell: Callable[[str], object]
@@ -43,12 +43,12 @@ class Push:
     later: list[str] = field(default_factory=list)  # metrics that Datadog has not seen yet
 
     def metadata(self, documents: Mapping[str, Json]) -> None:
-        """Describe metrics. What somebody else wrote there counts as theirs."""
+        """Describe metrics. What was written in Datadog is not ours to change."""
         for metric, document in documents.items():
             try:
                 self._describe(metric, document)
             except NotTaken as error:
-                self._refuse("metadata", metric, f"was not taken: {error}")
+                self._refuse("metadata", metric, f"was not accepted: {error}")
 
     def _describe(self, metric: str, document: Json) -> None:
         found = self.api.metadata(metric)
@@ -59,13 +59,13 @@ class Push:
         missing = [key for key in document if found.get(key) in (None, "")]
         changed = [key for key in edits(document, found) if key not in missing]
         if not changed and not missing:
-            self._told("unchanged", "metadata", metric)
+            self._report("unchanged", "metadata", metric)
         elif changed and not self.force:
-            self._refuse("metadata", metric, f"has another {_named(changed)}; --force overwrites it")
+            self._refuse("metadata", metric, f"has another {_named(changed)}; use --force to overwrite it")
         else:
             if not self.dry:
                 self.api.describe(metric, {key: document[key] for key in (*missing, *changed)})
-            self._told("overwritten" if changed else "updated", "metadata", metric)
+            self._report("overwritten" if changed else "updated", "metadata", metric)
 
     def objects(self, kind: Kind, documents: Mapping[str, Json]) -> None:
         """Create or update objects of one kind, each under the name that its mark has."""
@@ -82,7 +82,7 @@ class Push:
             try:
                 self._object(kind, name, document, known[name], titles[title])
             except NotTaken as error:
-                self._refuse(kind.name, title, f"was not taken: {error}")
+                self._refuse(kind.name, title, f"was not accepted: {error}")
             except PushFailed as error:
                 raise PushFailed(f"{kind.name} {title}: {error}") from None
 
@@ -90,7 +90,7 @@ class Push:
         title = document[kind.title]
         if len(ours) > 1:
             named = " and ".join(f"{one.get(kind.title)} ({one['id']})" for one in ours)
-            self._refuse(kind.name, title, f"is there more than once: {named} have the mark {name}; delete one of them")
+            self._refuse(kind.name, title, f"exists more than once: {named} have the mark {name}; delete one of them")
         elif ours:
             self._known(kind, name, document, ours[0])
         elif others:
@@ -99,28 +99,28 @@ class Push:
             )
         else:
             made = "" if self.dry else self.api.create(kind, marked(name, document, by_tag=kind.by_tag))
-            self._told("created", kind.name, title, made)
+            self._report("created", kind.name, title, made)
 
     def _known(self, kind: Kind, name: str, document: Json, listed: Json) -> None:
-        """There is one with our mark: leave it, put the present document in its place, or refuse to."""
+        """There is an object with our mark: leave it, replace it by the current document, or refuse to."""
         found = self.api.read(kind, listed)
         mark = mark_of(found, by_tag=kind.by_tag) or Mark(name, "")
         plain, title, object_id = unmarked(found, by_tag=kind.by_tag), document[kind.title], found["id"]
         current, changed = mark.digest == digest(document), list(edits(document, plain))
         if current and not changed:
-            self._told("unchanged", kind.name, title, object_id)
+            self._report("unchanged", kind.name, title, object_id)
             return
         foreign = bool(changed) and (current or not unchanged_since(mark.digest, plain, document))
         if foreign and not self.force:
             whose = "" if current else ", or made by another version"
-            why = f"was changed by somebody else{whose}: {_named(changed)}; --force overwrites that"
+            why = f"was changed in Datadog{whose}: {_named(changed)}; use --force to overwrite that"
             self._refuse(kind.name, f"{title} ({object_id})", why)
             return
         if not self.dry:
             self.api.update(kind, object_id, marked(name, document, by_tag=kind.by_tag))
-        self._told("overwritten" if foreign else "updated", kind.name, title, object_id)
+        self._report("overwritten" if foreign else "updated", kind.name, title, object_id)
 
-    def _told(self, what: str, kind: str, title: str, object_id: object = "") -> None:
+    def _report(self, what: str, kind: str, title: str, object_id: object = "") -> None:
         self.done += 1
         would = f"would be {what}" if self.dry and what != "unchanged" else what
         self.tell(_line(would, kind, f"{title} ({object_id})" if object_id else title))
@@ -130,8 +130,8 @@ class Push:
         self.tell(_line("refused", kind, f"{title} {why}"))
 
 
-def _line(what: str, kind: str, told: str) -> str:
-    return f"{what:<11} {kind:<9} {told}"
+def _line(what: str, kind: str, text: str) -> str:
+    return f"{what:<11} {kind:<9} {text}"
 
 
 def _named(keys: list[str]) -> str:

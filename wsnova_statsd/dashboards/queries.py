@@ -1,7 +1,7 @@
-"""What a panel, a monitor or an SLO asks, as plain data: from it JSON is rendered, and it is what the linter judges.
+"""What a panel, a monitor or an SLO asks, as plain data: renderers make JSON from it, and the linter checks it.
 
-A `Query` names a metric and how its series become one line each; a `Line` is a formula over queries. Names of metrics
-stand without a namespace, which renderers put before them. Pure data and functions, no thread.
+A `Query` names a metric and how its series become lines; a `Line` is a formula over queries. Names of metrics have no
+namespace; renderers add it. Pure data and functions, no thread.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from typing import Final, Literal
 
 from .shipped import Shipped
 
-# How series of one group are put together: percentiles are of distributions only, and have to be switched on there.
+# How the series of a group are combined: only distributions have percentiles, which have to be switched on there.
 Space = Literal["avg", "sum", "min", "max", "count", "p50", "p95", "p99"]
 PERCENTILES: Final = ("p50", "p95", "p99")
 
-# The variables of a board. `type` is that of messages: the tag `type` of an error is another thing.
+# The variables of a board. `type` is that of messages: the tag `type` of an error is something else.
 VARIABLES: Final[Mapping[str, str]] = {
     "env": "env",
     "service": "service",
@@ -30,7 +30,7 @@ CHECKED_BY: Final = ("client", "worker")  # a service check has a status for eac
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """One metric, filtered by `where` (`key:value`, `!key:value`) and by `variables`, its series put together by
+    """One metric, filtered by `where` (`key:value`, `!key:value`) and by `variables`, its series combined by
     `space`, one line for each value of `by`.
 
     `as_` turns a count into occurrences of an interval ("count") or of a second ("rate"); `time` is how the values of a
@@ -69,6 +69,6 @@ def metrics_of(lines: Iterable[Line]) -> list[str]:
 
 
 def percentiles(lines: Iterable[Line]) -> list[str]:
-    """The metrics of which percentiles are asked."""
+    """The metrics whose percentiles are asked for."""
     asked = (query for line in lines for query in line.queries if query.space in PERCENTILES)
     return list(dict.fromkeys(query.metric for query in asked))

@@ -1,4 +1,4 @@
-"""What leaves a process, metric by metric: the definitions of a list, and what KPIs, alerts and the reporter add.
+"""What a process sends, metric by metric: the definitions of a list, and what KPIs, alerts and the reporter add.
 
 Boards, monitors, metadata, the linter and the cost table read this one description. Pure data, no thread.
 """
@@ -20,9 +20,9 @@ from ..reporters import figures, worker
 KPI_PREFIX: Final = "websocket.kpi."
 CAN_CONNECT: Final = "websocket.can_connect"
 HEALTH: Final = "websocket.health"
-OVERALL: Final = "scope:all"  # the tag of the figures that are of all clients of a process
+OVERALL: Final = "scope:all"  # the tag of the figures over all clients of a process
 _CLIENT: Final = ("client", "client_id")
-# The service checks, each with the event without which there is none, and the tags that it may carry.
+# The service checks, each with the event that it depends on, and the tags that it may carry.
 CHECKS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
     CAN_CONNECT: (events.CLIENT_STATE, ("client", worker.KEY)),
     HEALTH: (events.MESSAGE_BATCH_PROCESSED, ("client", "scope", worker.KEY)),
@@ -34,7 +34,7 @@ _MOMENTS: Final[Mapping[str, str]] = {
     events.CONNECTION_DOWN: "while a client has no link, and once it has one again",
     events.MESSAGE_LAG: "for each message whose age is known",
 }
-_KPIS: Final[Mapping[str, tuple[str, str, str]]] = {  # the unit, the event without which there is none, what is told
+_KPIS: Final[Mapping[str, tuple[str, str, str]]] = {  # the unit, the event that it depends on, the description
     "connection_success_rate": ("share", events.CONNECTION_STARTED, "accepted upgrades of all dials"),
     "connection_time_ms": ("millisecond", events.CONNECTION_COMPLETED, "mean time from dial to accepted upgrade"),
     "reconnection_success_rate": (
@@ -54,10 +54,10 @@ _KPIS: Final[Mapping[str, tuple[str, str, str]]] = {  # the unit, the event with
     "error_to_alert_s": ("second", FIRED, "longest time from an error until the Agent had its alert"),
     BLIND: ("second", events.CONNECTION_DISCONNECTED, "time without a working connection"),
 }
-_FIGURES: Final[Mapping[str, tuple[Kind, str, str]]] = {  # the kind, the unit, and what is told
+_FIGURES: Final[Mapping[str, tuple[Kind, str, str]]] = {  # the kind, the unit, and the description
     "series": ("gauge", "series", "series that the reporter holds"),
     "flush_ms": ("gauge", "millisecond", "how long the last flush took"),
-    "samples": ("counter", "samples", "samples that the Agent has taken"),
+    "samples": ("counter", "samples", "samples that the Agent has accepted"),
     "packets": ("counter", "packets", "packets that were sent"),
     "bytes": ("counter", "bytes", "bytes that were sent"),
     "lost": ("counter", "occurrences", "what will never be delivered, by cause"),
@@ -69,8 +69,8 @@ _FIGURES: Final[Mapping[str, tuple[Kind, str, str]]] = {  # the kind, the unit, 
 
 @dataclass(frozen=True, slots=True)
 class Shipped:
-    """One metric as it is sent. `tags` are pairs (tag name, metadata key) of what may stand on it beside the constant
-    tags; `event` is None for what no event of a client makes; `unit` is what a value counts."""
+    """One metric as it is sent. `tags` are pairs (tag name, metadata key) of the tags it may have beside the constant
+    ones; `event` is None if no event of a client makes it; `unit` is what a value counts."""
 
     name: str
     kind: Kind
@@ -82,7 +82,7 @@ class Shipped:
 
     @property
     def tag_names(self) -> tuple[str, ...]:
-        """The tags it may carry; a state names the process that tells it."""
+        """The tags it may carry; a state names the process that reports it."""
         names = tuple(name for name, _ in self.tags)
         return (*names, worker.KEY) if self.state and worker.KEY not in names else names
 
@@ -97,22 +97,22 @@ def shipped(metrics: Iterable[Definition], profile: Profile | None = None) -> di
         if profile is None or fills(profile, one.event):
             found.setdefault(one.name, _of(one))
     for key in (*KPI_KEYS, BLIND):
-        unit, source, told = _KPIS[key]
+        unit, source, description = _KPIS[key]
         name, tags = KPI_PREFIX + key, (_CLIENT, ("scope", "scope"))
         if profile is None or fills(profile, source):
-            found[name] = Shipped(name, "gauge", tags, True, None, unit, f"KPI, over the last minutes: {told}.")
+            found[name] = Shipped(name, "gauge", tags, True, None, unit, f"KPI, over the last minutes: {description}.")
     rule = ("rule", "rule")
     found[FIRED] = Shipped(FIRED, "counter", (_CLIENT, rule), False, None, "alerts", "Alerts of a rule that were sent.")
-    for last, (kind, unit, told) in _FIGURES.items():
+    for last, (kind, unit, description) in _FIGURES.items():
         name = figures.PREFIX + last
         cause = (("cause", "cause"),) if last == "lost" else ()
-        found[name] = Shipped(name, kind, cause, kind == "gauge", None, unit, f"Of the reporter itself: {told}.")
+        found[name] = Shipped(name, kind, cause, kind == "gauge", None, unit, f"Of the reporter itself: {description}.")
     return found
 
 
 def fills(profile: Profile, event: str) -> bool:
-    """Whether any of this event leaves under this profile. What the catalogue does not list leaves in each, but for the
-    state of a link, which goes with the events of connections."""
+    """Whether this event is ever emitted under this profile. An event that the catalogue does not list is emitted in
+    each, except the state of a link, which depends on the events of connections."""
     if event in CATALOGUE:
         return profile.level_of(CATALOGUE[event]) != "none"
     return event != events.CLIENT_STATE or profile.connection_events
@@ -128,5 +128,5 @@ def _of(one: Definition) -> Shipped:
         unit = "occurrences"
     else:
         unit = "" if spec is None else spec.measurements.get(str(one.measurement), "state")
-    told = {"counter": "Occurrences", "sum": f"{one.measurement}, added up,"}.get(one.kind, str(one.measurement))
-    return Shipped(one.name, one.kind, one.tags, one.state, one.event, unit, f"{told} of {short}: {moment}.")
+    subject = {"counter": "Occurrences", "sum": f"{one.measurement}, added up,"}.get(one.kind, str(one.measurement))
+    return Shipped(one.name, one.kind, one.tags, one.state, one.event, unit, f"{subject} of {short}: {moment}.")

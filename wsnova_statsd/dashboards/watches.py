@@ -1,8 +1,8 @@
 """What is watched, as data: a threshold for each alert rule and KPI target, service checks, and objectives.
 
-A rule decides in the process, and tells by `websocket.alert.fired`: that is what its monitor watches, so that it fires
-exactly when the rule does. Each has a sentence that says what to do first. Renderers make monitors and SLOs of them.
-Pure data, no thread.
+A rule decides in the process, and its alerts are counted in `websocket.alert.fired`: its monitor watches that, so that
+it fires exactly when the rule does. Each has a sentence that says what to do first. Renderers make monitors and SLOs of
+them. Pure data, no thread.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from .panels import kpi_line, percent
 from .queries import CHECKED_BY, Line, Query
 from .shipped import CAN_CONNECT, CHECKS, HEALTH, KPI_PREFIX, OVERALL, fills, shipped
 
-_TENTH: Final = 0.1  # of a target's distance: a KPI is well again once it is so much better than its limit
+_TENTH: Final = 0.1  # of a target's distance: a KPI has recovered once it is better than its limit by this much
 _MINUTES: Final = 5
-_OF_MESSAGES: Final = ("processing_time_ms", "throughput_per_s", "message_error_rate")  # told while messages come
+_OF_MESSAGES: Final = ("processing_time_ms", "throughput_per_s", "message_error_rate")  # sent while messages arrive
 
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """A line that alerts when it is at or beyond `limit` (`sign` is ">=" or "<="), and is well again beyond `recovery`.
+    """A line that alerts when it is at or beyond `limit` (`sign` is ">=" or "<="), and recovers beyond `recovery`.
 
-    `how` makes one number of the last `minutes`: what occurred is added up, of a state it is the best value, so that a
-    single bad moment does not alert. No data is no alert: a count that nothing was counted for is 0. `rare`: there are
-    values only for a while after something has happened, so that a window may have few of them.
+    `how` makes one number of the last `minutes`: occurrences are added up; a state is taken at its best, so that a
+    single bad moment does not alert. No data is no alert: a count without occurrences is 0. `rare`: values arrive only
+    for a while after something has happened, so that a window may have few of them.
     """
 
     name: str
@@ -47,8 +47,8 @@ class Watch:
 
 @dataclass(frozen=True, slots=True)
 class CheckWatch:
-    """A service check that alerts after `bad` CRITICALs in a row and is well again after `good` OKs; for each value of
-    `by`. `silent` minutes without any alert too; None: no data is no alert."""
+    """A service check that alerts after `bad` CRITICALs in a row and recovers after `good` OKs; for each value of `by`.
+    It also alerts after `silent` minutes without data; None: no data is no alert."""
 
     name: str
     title: str
@@ -63,12 +63,12 @@ class CheckWatch:
 
 @dataclass(frozen=True, slots=True)
 class Objective:
-    """A share of good ones in percent, over 30 days: `good` of `all_` occurrences or, with `limit`, of slices of five
-    minutes in which `good` is below it. `warning` stands a little above `target`."""
+    """A share in percent, over 30 days: `good` of `all_` occurrences or, with `limit`, the five-minute slices in which
+    `good` is below it. `warning` is a little above `target`."""
 
     name: str
     title: str
-    told: str
+    meaning: str
     good: Line
     all_: Line | None
     limit: float | None
@@ -76,10 +76,10 @@ class Objective:
     warning: float
 
 
-# What to do first, by the name of a rule or the key of a KPI. Panels in quotes stand on the board of every profile.
+# What to do first, by the name of a rule or the key of a KPI. Panels in quotes are on the board of every profile.
 _FIRST: Final = {
     "slow_processing": 'Look at the panel "Slow and stuck messages": which type is slow, and since when. Then read '
-    "what its handler waits for; work that may take long belongs into a thread or a queue of its own.",
+    "what its handler waits for; move work that may take long to a separate thread or queue.",
     "stuck_handler": "Read the event of this alert: it holds the handler's stack, and how much of its time went to the "
     "CPU. Waiting: look at what it waits for. On the CPU: a loop does not end.",
     "retries_exhausted": 'Look at the panel "Reconnects", and at the reason in the event of this alert: dns, refused, '
@@ -91,27 +91,27 @@ _FIRST: Final = {
     "latency_drift": 'Look at the panel "processing_time_ms" and find what changed when it rose: a deploy, a feed with '
     "larger messages, a neighbour on the machine.",
     "error_rate": 'Look at the panel "Error rate by type". decode: the format of the feed changed. handler: read the '
-    "log of the first error. encode: what is sent is not what the protocol takes.",
+    "log of the first error. encode: what is sent is not what the protocol accepts.",
     "connection_success_rate": 'Look at the panels "Dials" and "Ends by reason", then try the URL from the same host.',
     "connection_time_ms": 'Look at the panel "Connection time": did it rise slowly or at once? Then time name lookup, '
     "TLS and the upgrade from the same host.",
-    "reconnection_success_rate": 'Look at the panel "Reconnects": outages last longer than the tries of the profile. '
+    "reconnection_success_rate": 'Look at the panel "Reconnects": outages last longer than all attempts of a profile. '
     "Ask the operator of the feed.",
     "time_to_reconnect_s": 'Look at the panels "Time to reconnect" and "Reconnects": does the server refuse, or does '
-    "the profile wait between its tries?",
+    "the profile wait between its attempts?",
     "processing_time_ms": 'Look at the panel "Slow and stuck messages", then at the handler of the slowest type.',
     "throughput_per_s": 'Look at the panels "Messages by client and direction" and "Connections up": is every client '
     "connected, and every channel subscribed?",
     "message_error_rate": 'Look at the panel "Error rate by type", then read the log of the first error.',
     "error_recovery_rate": 'Look at the panels "Handled errors" and "Connections up": which client stays down?',
     "error_to_alert_s": 'Look at the panel "Lost by cause", then run `wsnova-statsd doctor` on the host: does the '
-    "Agent take what is sent?",
+    "Agent accept what is sent?",
 }
-_ANY: Final = 'Read the events of this rule in the panel "Events": each tells what was seen.'
+_ANY: Final = 'Read the events of this rule in the panel "Events": each says what was observed.'
 _GONE: Final = (
     'A client has no working connection. Look at the panel "Ends by reason", then try the URL from the same host. No '
-    "data: the process ended or hangs, or its Agent is away (run `wsnova-statsd doctor`), or the client was closed on "
-    "purpose; then resolve this alert by hand."
+    "data: the process ended or hangs, its Agent is unreachable (run `wsnova-statsd doctor`), or the client was closed "
+    "on purpose; then resolve this alert by hand."
 )
 _MISSED: Final = (
     "Look at the overview: the message of the check names the KPI that misses its target by more than a tenth."
@@ -158,7 +158,7 @@ def check_watches(profile: Profile) -> tuple[CheckWatch, ...]:
 
 
 def objectives(profile: Profile) -> tuple[Objective, ...]:
-    """Of dials that succeed, and of reconnects in time, for the KPIs that have a target."""
+    """The objectives for dials that succeed and for reconnects in time, if their KPIs have a target."""
     success, back = (profile.kpi_targets.get(key) for key in ("connection_success_rate", "time_to_reconnect_s"))
     wanted = []
     if profile.connection_events and success is not None:
@@ -172,15 +172,17 @@ def _success(target: float) -> Objective:
     completed, started = (
         Line(last, (Query(f"websocket.connection.{last}", "sum", as_="count"),)) for last in ("completed", "started")
     )
-    title, told = "Dials that succeed", "Accepted upgrades of all dials, retries too."
-    return Objective("slo-connection_success", title, told, completed, started, None, target, _halfway(target))
+    title, meaning = "Dials that succeed", "Accepted upgrades as a share of all dials, retries included."
+    return Objective("slo-connection_success", title, meaning, completed, started, None, target, _halfway(target))
 
 
 def _in_time(limit_s: float) -> Objective:
     longest = Line("longest", (Query("websocket.connection.reconnect.duration.distribution", "max"),))
-    told = f"Slices of five minutes in which no reconnect took {limit_s:g} s or longer; one without any is good."
+    meaning = f"Five-minute slices in which no reconnect took {limit_s:g} s or longer; a slice without one is good."
     limit_ms = limit_s * 1000
-    return Objective("slo-time_to_reconnect", "Reconnects in time", told, longest, None, limit_ms, 99.0, _halfway(99.0))
+    return Objective(
+        "slo-time_to_reconnect", "Reconnects in time", meaning, longest, None, limit_ms, 99.0, _halfway(99.0)
+    )
 
 
 def _halfway(target: float) -> float:

@@ -1,1 +1,1 @@
-"""The way to a server: its URL, name, TCP, proxies, TLS, and how HTTP answers. Knows no client and no event."""
+"""The way to a server: its URL, name, TCP, proxies, TLS, and HTTP answers. It knows no client and no event."""

@@ -1,8 +1,8 @@
-"""The head of an HTTP/1.1 answer, read as RFC 9110 and RFC 9112 say. No I/O of its own, any thread.
+"""The head of an HTTP/1.1 answer, read according to RFC 9110 and RFC 9112. No I/O of its own, any thread.
 
 Informational answers (1xx) are skipped, lines may end in a bare LF, a folded line counts as one space, values beyond
-ASCII are opaque, repeated fields are one list. The status line is read strictly. A body is never read: nothing in it
-stands in the way of the status.
+ASCII are opaque, repeated fields are one list. The status line is read strictly. A body is never read: its content does
+not matter for the status.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ _TLS: Final = (b"\x15\x03", b"\x16\x03")  # an alert, a handshake
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One answer: its status, its fields in their order with names in lower case, and what came behind its head."""
+    """One answer: its status, its fields in their order with names in lower case, and the bytes after its head."""
 
     status: int
     minor: int  # of the version HTTP/1.x
     fields: tuple[tuple[str, str], ...]
-    whole: bool  # the head has come to its end, and each line of it is a field
+    whole: bool  # the head is complete, and each of its lines is a field
     rest: bytes
 
     def all(self, name: str) -> list[str]:
@@ -51,7 +51,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Whose answer is read to what, for the sentence of a fault, and its cause."""
+    """The peer whose answer is read, what it answers, and the cause of a failure, for error messages."""
 
     who: str = "the server"
     asked: str = "the upgrade"
@@ -59,15 +59,15 @@ class Peer:
     refuses_from: int = 200  # the lowest status that is a refusal
 
     def failed(self, what: str, remedy: str) -> ConnectionFailed:
-        """The fault as one sentence."""
+        """The error as one sentence."""
         return ConnectionFailed(f"{what}; {remedy}", cause=self.cause)
 
 
 def read_answer(recv: Callable[[], bytes], peer: Peer) -> Answer:
-    """The first answer that is not informational; `recv` gives more bytes, b'' at the end of the stream.
+    """The first answer that is not informational; `recv` returns more bytes, b'' at the end of the stream.
 
-    Raises ConnectionFailed if there is none, and whatever `recv` raises. A head that is cut off or too long is enough
-    if it says with which status the request was refused.
+    Raises ConnectionFailed if there is none, and whatever `recv` raises. A truncated or oversized head is enough if it
+    contains the status of a refusal.
     """
     data, seen, taken = bytearray(), 0, 0
     while True:
@@ -91,7 +91,7 @@ def read_answer(recv: Callable[[], bytes], peer: Peer) -> Answer:
         if answer is None:
             _check_begin(bytes(data[: len(_BEGIN)]), peer)
             text = f"{peer.who}'s answer to {peer.asked} begins with no status line of HTTP/1.1"
-            raise peer.failed(text, "look for what writes it so")
+            raise peer.failed(text, "check which program sends it")
         if answer.status >= 200 or answer.status == 101:
             return answer
         del data[: end.end()]
@@ -99,13 +99,13 @@ def read_answer(recv: Callable[[], bytes], peer: Peer) -> Answer:
 
 
 def parse(head: bytes, rest: bytes = b"", *, whole: bool = True) -> Answer | None:
-    """A head without its blank line; None if its status line is none."""
+    """Parse a head without its blank line; None if its status line is invalid."""
     first, *lines = _LINE_END.split(head)
     status = _STATUS.match(first)
     if status is None:
         return None
-    fields: list[tuple[bytes, list[bytes]]] = []  # a value in its lines, of which there may be many
-    folds = False  # the line before is a field, which a folded one goes on
+    fields: list[tuple[bytes, list[bytes]]] = []  # a value as a list of lines
+    folds = False  # the line before is a field, which a folded line may continue
     for line in lines:
         field = _FIELD.match(line)
         if field is not None:
@@ -125,8 +125,8 @@ def _joined(parts: list[bytes]) -> str:
 
 
 def _ended(data: bytearray, peer: Peer, fault: ConnectionFailed) -> Answer:
-    """The answer whose head is not all there, if it refuses: its status is enough, where of a 101 every line is needed.
-    Raises the fault otherwise, and if the dial was cancelled."""
+    """The incomplete answer, if it is a refusal: then its status is enough, whereas a 101 needs every line. Otherwise,
+    and if the dial was cancelled, raises the fault."""
     answer = parse(bytes(data[: data.rfind(b"\n")]).removesuffix(b"\r"), whole=False) if b"\n" in data else None
     if answer is None or answer.status < peer.refuses_from or fault.cause == "cancelled":
         raise fault
@@ -134,9 +134,9 @@ def _ended(data: bytearray, peer: Peer, fault: ConnectionFailed) -> Answer:
 
 
 def _check_begin(begin: bytes, peer: Peer) -> None:
-    """Raises ConnectionFailed as soon as the first bytes are no HTTP: such a peer may wait for us in silence."""
+    """Raises ConnectionFailed as soon as the first bytes are not HTTP: such a peer may wait for us silently."""
     if begin.startswith(_TLS) and peer.cause == "handshake":
-        raise peer.failed(f"{peer.who} speaks TLS on this port", "use wss:// in the place of ws://")
+        raise peer.failed(f"{peer.who} speaks TLS on this port", "use wss:// instead of ws://")
     if not _BEGIN.startswith(begin):
         raise peer.failed(f"{peer.who}'s answer to {peer.asked} is no HTTP/1.1", _CHECK_PORT)
 

@@ -1,9 +1,9 @@
 """A dial: name, TCP and TLS under one deadline that another thread can cancel.
 
 All addresses of a name are tried, alternating between IPv6 and IPv4, a new one every 250 ms or as soon as one fails
-(RFC 8305); the first to connect wins. Threads: `connect`, `secure`, `recv` and `send` in the owner's thread, `cancel`
-from any. A name is resolved in a daemon thread of its own, because nothing can interrupt a resolver: past the deadline
-it is left to itself. Sockets are non-blocking throughout; the deadline counts on time.monotonic().
+(RFC 8305); the first to connect wins. Threads: `connect`, `secure`, `recv` and `send` run in the owner's thread,
+`cancel` in any. A name is resolved in a separate daemon thread, because a resolver cannot be interrupted: after the
+deadline that thread is abandoned. All sockets are non-blocking; the deadline is on time.monotonic().
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _STAGGER: Final = 0.25
 _READ: Final = selectors.EVENT_READ
 _WRITE: Final = selectors.EVENT_WRITE
 _Selector: Final[type[selectors.BaseSelector]] = getattr(selectors, "PollSelector", selectors.SelectSelector)
-_UNDER_WAY: Final = (errno.EINPROGRESS, errno.EWOULDBLOCK)  # what connect says of a socket that does not block
+_UNDER_WAY: Final = (errno.EINPROGRESS, errno.EWOULDBLOCK)  # results of connect on a non-blocking socket
 _UNIX: Final = getattr(socket, "AF_UNIX", None)
 _Address = tuple[Any, ...]  # one row of getaddrinfo: family, kind, protocol, canonical name, address
 _T = TypeVar("_T")
@@ -49,18 +49,18 @@ class Dial:
         self._timeout = timeout
         self._cancelled = False
         self._made: list[Stream] = []
-        self.kept = True  # what it made is another's
+        self.kept = True  # the sockets that it made are in use by a link
         self._pair: tuple[socket.socket, ...] = ()
         try:
             self._pair = self._woken, self._waker = socket.socketpair()
             self._woken.setblocking(False)
             self._waker.setblocking(False)
-        except BaseException:  # a signal's handler: nobody has this dial yet
+        except BaseException:  # a signal's handler raised: there is no caller yet to close this
             self.close()
             raise
 
     def cancel(self) -> None:
-        """End the dial now; its thread gets ConnectionFailed. Any thread, any number of times; no lock."""
+        """End the dial now; its thread raises ConnectionFailed. Any thread, any number of times; no lock."""
         self._cancelled = True
         try:
             self._waker.send(b"x")
@@ -68,15 +68,15 @@ class Dial:
             pass
 
     def close(self) -> None:
-        """Give the dial's own descriptors back, and those of the sockets that it made, unless they are `kept`. May be
-        interrupted, and called again."""
+        """Close the dial's own descriptors, and those of the sockets that it made, unless they are `kept`. May be
+        interrupted and called again."""
         for sock in (*self._pair, *(() if self.kept else self._made)):
             sock.close()
 
     # -- name and TCP -----------------------------------------------------------------------------------------------
 
     def connect(self, host: str, port: int) -> socket.socket:
-        """A connected TCP socket, by whichever address of the name answers first."""
+        """Return a connected TCP socket, to the first address of the name that answers."""
         addresses = self._sockets.usable(self._resolve(host, port), host)
         waiting: dict[socket.socket, str] = {}
         fault: OSError | None = None
@@ -120,7 +120,8 @@ class Dial:
         raise unreachable(fault, f"{host} port {port}")
 
     def connect_unix(self, path: str) -> socket.socket:
-        """A connected Unix stream socket. It connects at once or not at all: a full queue is a refusal."""
+        """Return a connected Unix stream socket. It connects at once or not at all: a full queue counts as a
+        refusal."""
         self._check()
         try:
             return self._begin(socket.AF_UNIX, socket.SOCK_STREAM, 0, path, (0,))
@@ -129,10 +130,10 @@ class Dial:
                 raise
             at = f"the socket {path!r} (unix_socket=)"
             if error.errno in (errno.ECONNREFUSED, errno.ENOENT, *_UNDER_WAY):
-                why = "is not accepting more" if error.errno in _UNDER_WAY else "has nobody who listens"
+                why = "accepts no more connections" if error.errno in _UNDER_WAY else "has no listener"
                 text = f"{at} {why}; check the path, and that the server runs"
                 raise ConnectionFailed(text, cause="refused") from error
-            text = f"{at} cannot be reached: {error.strerror or error}; check the path, and who may use it"
+            text = f"{at} cannot be reached: {error.strerror or error}; check the path, and its permissions"
             raise ConnectionFailed(text, cause="unreachable") from error
 
     def _begin(
@@ -167,7 +168,7 @@ class Dial:
         def look_up() -> None:
             try:
                 answer.append([*socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)])
-            except Exception as error:  # whatever it is ends this try, and not the wait for it
+            except Exception as error:  # any exception must end this wait, not leave it waiting
                 answer.append(error)
             try:
                 waker.send(b"x")
@@ -176,7 +177,7 @@ class Dial:
 
         threading.Thread(target=look_up, name=process.thread_name("resolve"), daemon=True).start()
         while not answer:
-            self._wait(self._woken, _READ, f"the name {host!r} is not resolved")
+            self._wait(self._woken, _READ, f"the name {host!r} was not resolved")
             self._drain()
         self._drain()
         if isinstance(answer[0], Exception):
@@ -188,15 +189,15 @@ class Dial:
     # -- TLS and the bytes of a handshake -----------------------------------------------------------------------------
 
     def secure(self, sock: Stream, context: ssl.SSLContext, host: str) -> ssl.SSLSocket:
-        """The socket under TLS, its certificate checked against `host` as the context says. One that is under TLS with
-        a proxy already is carried on by a relay."""
+        """The socket under TLS, its certificate checked against `host` as the context requires. If the socket is under
+        TLS with a proxy already, a relay carries the inner connection."""
         if isinstance(sock, ssl.SSLSocket):
             relay = Relay(sock)
             self._made.append(relay.near)
             relay.start()
-            self._made.remove(sock)  # the relay's now
+            self._made.remove(sock)  # now owned by the relay
             sock = relay.near
-        name = host.partition("%")[0]  # no certificate has the zone of an address
+        name = host.partition("%")[0]  # certificates do not contain zones of addresses
         try:
             self._made.append(secured := wrap(context, sock, name))
         except BaseException as error:
@@ -205,7 +206,7 @@ class Dial:
                 raise tls_fault(host, error) from error
             raise
         try:
-            self._retry(secured, secured.do_handshake, _READ, "the TLS handshake is not over")
+            self._retry(secured, secured.do_handshake, _READ, "the TLS handshake was incomplete")
         except BaseException as error:
             secured.close()
             if isinstance(error, OSError) and not isinstance(error, ConnectionFailed):  # SSLError and CertificateError
@@ -214,14 +215,14 @@ class Dial:
         return secured
 
     def recv(self, sock: Stream, size: int) -> bytes:
-        """Some bytes, or b'' at the end of the stream."""
-        return self._retry(sock, lambda: sock.recv(size), _READ, "the server's answer is not here")
+        """Receive some bytes, or b'' at the end of the stream."""
+        return self._retry(sock, lambda: sock.recv(size), _READ, "the server's answer was incomplete")
 
     def send(self, sock: Stream, data: bytes) -> None:
-        """All of the bytes."""
+        """Send all of the bytes."""
         rest = memoryview(data)
         while rest:
-            sent = self._retry(sock, partial(sock.send, rest), _WRITE, "the request is not out")
+            sent = self._retry(sock, partial(sock.send, rest), _WRITE, "the request was not sent")
             rest = rest[sent:]
 
     def _retry(self, sock: Stream, work: Callable[[], _T], ready: int, unfinished: str) -> _T:
@@ -235,13 +236,13 @@ class Dial:
                 self._wait(sock, _READ, unfinished)
             except ssl.SSLWantWriteError:
                 self._wait(sock, _WRITE, unfinished)
-            except (ssl.SSLEOFError, ssl.SSLZeroReturnError):  # an end, as that of plain TCP
+            except (ssl.SSLEOFError, ssl.SSLZeroReturnError):  # an end of the stream, like that of plain TCP
                 raise
-            except ssl.SSLError as error:  # also after the handshake: TLS 1.3 has the server refuse a certificate then
+            except ssl.SSLError as error:  # also after the handshake: with TLS 1.3 a server refuses a certificate then
                 raise tls_fault(getattr(sock, "server_hostname", None) or "the server", error) from error
 
     def _wait(self, sock: Stream, events: int, unfinished: str) -> None:
-        """Until the socket is ready; ConnectionFailed at the deadline and when cancelled."""
+        """Wait until the socket is ready; raises ConnectionFailed at the deadline and if cancelled."""
         self._check(unfinished)
         with _Selector() as selector:
             if sock is not self._woken:
@@ -253,20 +254,18 @@ class Dial:
         self._check(unfinished)
 
     def _drain(self) -> None:
-        """A byte that stays would end every later wait at once."""
+        """Read the wake-up bytes: unread ones would end every later wait at once."""
         with contextlib.suppress(BlockingIOError):
             self._woken.recv(64)
 
     def _remaining(self) -> float:
         return max(0.0, self._deadline - time.monotonic())
 
-    def _check(self, unfinished: str = "there is no connection") -> None:
+    def _check(self, unfinished: str = "there was no connection") -> None:
         if self._cancelled:
             raise ConnectionFailed("the dial was cancelled", cause="cancelled")
         if time.monotonic() >= self._deadline:
-            text = (
-                f"{unfinished} after connect_timeout={self._timeout:g} s; check host and port, and what stands between"
-            )
+            text = f"{unfinished} after connect_timeout={self._timeout:g} s; check host, port and the network between"
             raise ConnectionFailed(text, cause="timeout")
 
 
@@ -278,10 +277,10 @@ def _alternate(addresses: list[_Address]) -> list[_Address]:
 
 
 def unreachable(fault: OSError | None, where: str) -> ConnectionFailed:
-    """The error for an address that could not be connected to."""
+    """The error for an unsuccessful connection to this address."""
     if fault is not None and fault.errno == errno.ECONNREFUSED:
         text = f"nothing listens at {where}; check host and port, and that the server runs"
         return ConnectionFailed(text, cause="refused")
     why = "the name has no address" if fault is None else fault.strerror or str(fault)
-    text = f"{where} cannot be reached: {why}; check host and port, and the network between"
+    text = f"{where} cannot be reached: {why}; check host, port and the network between"
     return ConnectionFailed(text, cause="unreachable")

@@ -1,7 +1,7 @@
 """NO_PROXY: the hosts that are dialled without the environment's proxy. Pure.
 
-There is no standard for it; this is what curl, Go and Python have in common, with ports and networks: names count with
-all below them, `*` is every host.
+There is no standard for it; this is what curl, Go and Python have in common, plus ports and networks: a name includes
+all its subdomains, and `*` is every host.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ _WITH_PORT: Final = re.compile(r"([^:]*):([0-9]+)\Z")  # an IPv6 address without
 
 
 def bypasses(no_proxy: str, host: str, port: int) -> bool:
-    """Whether an entry of the list names this host, in ASCII, and this port: `example.com`, `.example.com:8443`,
-    `192.0.2.7`, `10.0.0.0/8`, `[2001:db8::1]:443` or `*`. An entry that is none of these names nothing."""
+    """True if an entry of the list names this host, in ASCII, and this port: `example.com`, `.example.com:8443`,
+    `192.0.2.7`, `10.0.0.0/8`, `[2001:db8::1]:443` or `*`. Any other entry matches nothing."""
     address = _address(host.partition("%")[0])
     return any(_names(entry, host, port, address) for entry in _BETWEEN.split(no_proxy.lower()) if entry)
 

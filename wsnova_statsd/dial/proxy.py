@@ -1,6 +1,6 @@
-"""The proxy before a server: which one, and the way through it, by CONNECT or SOCKS5. No text has its credentials.
+"""The proxy before a server: which one, and the way through it, by CONNECT or SOCKS5. No text shows its credentials.
 
-A proxy's faults name it, and where it was written: the option or the variable. In the thread that dials.
+Errors name the proxy and where it was configured: the option or the variable. Runs in the thread that dials.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from .socks import check_installed, traverse
 from .target import Target, ascii_host, basic
 
 _READ: Final = 4096
-_SPENT: Final = ("timeout", "cancelled")  # causes of the dial's own, whoever kept it waiting
+_SPENT: Final = ("timeout", "cancelled")  # causes of the dial itself, even if a proxy kept it waiting
 _REMEDIES: Final = {
-    407: "it wants credentials: http://user:password@host:port",
-    403: "it does not let this host or port through; ask whoever runs it",
-    502: "it does not reach the server; check the URL, or whether the proxy is needed",
-    503: "it does not reach the server; check the URL, or whether the proxy is needed",
-    504: "it does not reach the server; check the URL, or whether the proxy is needed",
+    407: "it requires credentials: http://user:password@host:port",
+    403: "it does not allow this host or port; ask its operator",
+    502: "it cannot reach the server; check the URL, or whether the proxy is needed",
+    503: "it cannot reach the server; check the URL, or whether the proxy is needed",
+    504: "it cannot reach the server; check the URL, or whether the proxy is needed",
 }
 
 
@@ -35,16 +35,16 @@ _ALLOWED: Final = "http://, https:// or socks5://[user:password@]host:port"
 _PORTS: Final = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
 # By the code of a SOCKS5 reply (RFC 1928, section 6).
 _SOCKS_REMEDIES: Final = {
-    2: "it does not let this host or port through; ask whoever runs it",
-    3: "it does not reach the server; check the URL, or whether the proxy is needed",
-    4: "it does not reach the server; check the URL, or whether the proxy is needed",
-    5: "it does not reach the server; check the URL, or whether the proxy is needed",
+    2: "it does not allow this host or port; ask its operator",
+    3: "it cannot reach the server; check the URL, or whether the proxy is needed",
+    4: "it cannot reach the server; check the URL, or whether the proxy is needed",
+    5: "it cannot reach the server; check the URL, or whether the proxy is needed",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """An HTTP or SOCKS5 proxy, and where it was given."""
+    """An HTTP or SOCKS5 proxy, and where it was configured."""
 
     host: str
     port: int
@@ -52,7 +52,7 @@ class Proxy:
     source: str = field(default="proxy=", compare=False)
     secure: bool = False  # TLS with the proxy itself
     socks: bool = False
-    credentials: tuple[str, str] | None = field(default=None, repr=False)  # of SOCKS5, as authorization is of HTTP
+    credentials: tuple[str, str] | None = field(default=None, repr=False)  # for SOCKS5, as authorization is for HTTP
 
     def __str__(self) -> str:
         return f"the proxy {self.host} port {self.port} (from {self.source})"
@@ -73,7 +73,7 @@ def parse_proxy(url: str, source: str = "proxy=") -> Proxy:
             if parts.scheme.startswith("socks"):
                 check_installed()
                 if user is not None and not all(0 < len(part.encode()) < 256 for part in user):
-                    raise ValueError("RFC 1929 has no other")
+                    raise ValueError("RFC 1929 allows no other")
                 return Proxy(host, port, None, source, socks=True, credentials=user)
             authorization = None if parts.username is None else basic(parts.username, parts.password)
             return Proxy(host, port, authorization, source, secure=parts.scheme == "https")
@@ -83,13 +83,13 @@ def parse_proxy(url: str, source: str = "proxy=") -> Proxy:
 
 
 def choose(setting: str | None, host: str, port: int, *, secure: bool) -> Proxy | None:
-    """The proxy for this host: None for direct, 'env' for http_proxy or https_proxy, else all_proxy, unless no_proxy
-    names the host; or the URL given. Raises ConnectionFailed if the environment's is none."""
+    """The proxy for this host. None: no proxy. 'env': http_proxy or https_proxy, otherwise all_proxy, unless no_proxy
+    names the host. Otherwise the URL itself. Raises ConnectionFailed if the environment's proxy is invalid."""
     if setting is None:
         return None
     if setting != "env":
         return parse_proxy(setting)
-    from urllib.request import getproxies, proxy_bypass  # heavy, and needed by few
+    from urllib.request import getproxies, proxy_bypass  # slow to import, and rarely needed
 
     found = getproxies()
     scheme = "https" if secure else "http"
@@ -105,8 +105,8 @@ def choose(setting: str | None, host: str, port: int, *, secure: bool) -> Proxy 
 
 
 def reach(dial: Dial, setting: str | None, target: Target, context: Callable[[], ssl.SSLContext]) -> Stream:
-    """A socket to the target, through the proxy that stands before it if there is one; `context` is for TLS with that.
-    Raises ConnectionFailed."""
+    """A socket to the target, through a proxy if there is one; `context` is for TLS with the proxy. Raises
+    ConnectionFailed."""
     proxy = choose(setting, target.host, target.port, secure=target.secure)
     if proxy is None:
         return dial.connect(target.host, target.port)
@@ -121,7 +121,7 @@ def tunnel(dial: Dial, proxy: Proxy, host: str, port: int, context: Callable[[],
             sock = dial.secure(sock, context(), proxy.host)
     except ConnectionFailed as error:
         cause = error.cause if error.cause in _SPENT else "proxy"
-        raise ConnectionFailed(f"{proxy} is not reached: {error}; check {proxy.source}", cause=cause) from error
+        raise ConnectionFailed(f"{proxy} cannot be reached: {error}; check {proxy.source}", cause=cause) from error
     try:
         (_socks if proxy.socks else _connect)(dial, sock, proxy, host, port)
     except BaseException as error:
@@ -133,14 +133,14 @@ def tunnel(dial: Dial, proxy: Proxy, host: str, port: int, context: Callable[[],
 
 
 def _connect(dial: Dial, sock: Stream, proxy: Proxy, host: str, port: int) -> None:
-    """HTTP's way (RFC 9110, section 9.3.6)."""
-    address = host.partition("%")[0]  # its zone is of this machine
+    """Open a tunnel by CONNECT (RFC 9110, section 9.3.6)."""
+    address = host.partition("%")[0]  # its zone is local to this machine
     target = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
     lines = [f"CONNECT {target} HTTP/1.1", f"Host: {target}"]
     if proxy.authorization is not None:
         lines.append(f"Proxy-Authorization: {proxy.authorization}")
     dial.send(sock, "\r\n".join([*lines, "", ""]).encode("latin-1"))
-    # The server behind the tunnel stays silent until we speak: nothing comes behind the answer.
+    # The server sends nothing through the tunnel until we do: no bytes follow the answer.
     answer = read_answer(lambda: dial.recv(sock, _READ), Peer(str(proxy), "CONNECT", "proxy", 300))
     if not 200 <= answer.status < 300:
         remedy = _REMEDIES.get(answer.status, f"check {proxy.source}, or whether the proxy is needed")
@@ -148,9 +148,9 @@ def _connect(dial: Dial, sock: Stream, proxy: Proxy, host: str, port: int) -> No
 
 
 def _socks(dial: Dial, sock: Stream, proxy: Proxy, host: str, port: int) -> None:
-    """SOCKS5's way."""
+    """Open a tunnel by SOCKS5."""
     refused = traverse(dial, sock, host.partition("%")[0], port, proxy.credentials)
     if refused is not None:
         word, code = refused
         remedy = _SOCKS_REMEDIES.get(code or 0, f"check {proxy.source}, its credentials, and that it speaks SOCKS5")
-        raise ConnectionFailed(f"{proxy} refused the way by SOCKS5: {one_line(word)}; {remedy}", cause="proxy")
+        raise ConnectionFailed(f"{proxy} refused the connection by SOCKS5: {one_line(word)}; {remedy}", cause="proxy")

@@ -1,7 +1,7 @@
-"""TLS within TLS, for wss:// through an https:// proxy: a thread carries the bytes between a socket pair and the proxy.
+"""TLS within TLS, for wss:// through an https:// proxy: a thread carries bytes between a socket pair and the proxy.
 
-The link gets one end of the pair and speaks TLS on it as on any socket; OpenSSL's sockets cannot stand on each other.
-Threads: one for each such link, `wsnova-relay`, which alone uses the socket to the proxy; it ends with either side.
+The link gets one end of the pair and uses TLS on it like on any socket, because OpenSSL's sockets cannot be stacked.
+Threads: one per such link, `wsnova-relay`, the only user of the socket to the proxy; it ends when either side does.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ from .tls import below_tls
 
 _MOST: Final = 65536
 _KINDS: Final = (getattr(select, "POLLIN", 1), getattr(select, "POLLOUT", 4))
-_SILENCE: Final = 0.5  # seconds after which a link that has sent its last is taken for closed
+_SILENCE: Final = 0.5  # seconds after which a link that sends no more is considered closed
 _GONE: Final = getattr(select, "POLLHUP", 0) | getattr(select, "POLLERR", 0)
 
 
 class Relay:
-    """Carries bytes between `near`, which is the link's, and a TLS socket to a proxy, which it takes over."""
+    """Carries bytes between `near`, the link's socket, and a TLS socket to a proxy, which the relay owns from now
+    on."""
 
     def __init__(self, proxy: ssl.SSLSocket) -> None:
         self._proxy = proxy
@@ -31,34 +32,34 @@ class Relay:
         self.near, self._far = socket.socketpair()
         self.near.setblocking(False)
         self._far.setblocking(False)
-        self._inbound = b""  # from the proxy, and not taken by the link yet
+        self._inbound = b""  # from the proxy, not yet read by the link
         self._outbound = b""
         self._sends = True  # the link may send more
 
     def start(self) -> None:
-        """Begin to carry. The thread that dials."""
+        """Start the thread. Called in the thread that dials."""
         process.on_fork(self)
         threading.Thread(target=self._run, name=process.thread_name("relay"), daemon=True).start()
 
     def after_fork(self) -> None:
-        """In a child: the connection is the parent's."""
+        """In a forked child: the connection is the parent's."""
         self._far.close()
         self._proxy.close()
 
     def _run(self) -> None:
-        """wsnova-relay: until either side ends. A fault of one is an end for the other."""
+        """wsnova-relay: runs until either side ends. An error of one side ends the other."""
         try:
             with contextlib.suppress(OSError, ValueError):
                 while self._carry():
                     pass
         finally:
             for sock in (self._far, self._proxy):
-                with contextlib.suppress(OSError):  # also where a child still has a copy of the descriptor
+                with contextlib.suppress(OSError):  # needed if a child still has a copy of the descriptor
                     below_tls(sock, "shutdown")(socket.SHUT_RDWR)
                 sock.close()
 
     def _carry(self) -> bool:
-        """What can be carried now, then the wait for more; False at the end."""
+        """Carry what is available, then wait for more; False at the end."""
         awaited = {self._proxy: 0, self._far: 0}
         moved = False
         for sock, step in (
@@ -80,12 +81,12 @@ class Relay:
         return moved or self._wait(awaited)
 
     def _wait(self, awaited: dict[ssl.SSLSocket | socket.socket, int]) -> bool:
-        if not hasattr(select, "poll"):  # eventlet takes it away; without it nothing tells that the link is closed
+        if not hasattr(select, "poll"):  # eventlet removes it; without it the close of the link is not reported
             readers, writers = ([sock for sock, events in awaited.items() if events & kind] for kind in _KINDS)
             return any(select.select(readers, writers, (), None if self._sends else _SILENCE))
         poll = select.poll()
         for sock, events in awaited.items():
-            # The end of the link is told without being asked for; while its last bytes wait, it changes nothing
+            # The end of the link is reported without any events; while its last bytes wait, it changes nothing.
             if events or (sock is self._far and not self._outbound):
                 poll.register(sock, events)
         far = self._far.fileno()

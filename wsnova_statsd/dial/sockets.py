@@ -1,6 +1,6 @@
-"""What a client's options say of the sockets that a dial makes: `source_address=` and `socket_options=`.
+"""The options for the sockets of a dial: `source_address=` and `socket_options=`.
 
-Checked where they are written; no name is resolved. `prepare` and `usable` run in the thread that dials.
+Checked where they are passed; no name is resolved. `prepare` and `usable` run in the thread that dials.
 """
 
 from __future__ import annotations
@@ -23,41 +23,41 @@ _OPTION: Final = "(level, option, value), such as (socket.IPPROTO_TCP, socket.TC
 
 @dataclass(frozen=True, slots=True)
 class Sockets:
-    """How each TCP socket of a dial is made; socket options hold for a Unix socket too."""
+    """How each TCP socket of a dial is created; socket options apply to a Unix socket too."""
 
-    source_address: tuple[str, int] | None = None  # port 0: any that is free
+    source_address: tuple[str, int] | None = None  # port 0: any free port
     socket_options: tuple[SocketOption, ...] = ()
 
     def usable(self, addresses: list[tuple[Any, ...]], host: str) -> list[tuple[Any, ...]]:
-        """The addresses of a host that can be reached from the source address: those of its family."""
+        """The addresses of a host that the source address can reach: those of its family."""
         if self.source_address is None:
             return addresses
         family = _family(self.source_address[0])
         found = [one for one in addresses if one[0] == family]
         if addresses and not found:
             kind = "IPv4" if family == socket.AF_INET else "IPv6"
-            text = f"{host} has no {kind} address, as source_address= demands; check it, or leave source_address= out"
+            text = f"{host} has no {kind} address, as source_address= requires; check it, or remove source_address="
             raise ConnectionFailed(text, cause="unreachable")
         return found
 
     def prepare(self, sock: socket.socket) -> None:
-        """Set the options, then bind. Raises ConnectionFailed, as another address of the server changes nothing."""
+        """Set the options, then bind. Raises ConnectionFailed, because another address of the server would not help."""
         for level, option, value in self.socket_options:
             try:
                 sock.setsockopt(level, option, value)
             except OSError as error:
                 text = f"the system refuses {(level, option, value)!r} of socket_options=: {error.strerror or error}"
-                raise ConnectionFailed(f"{text}; take it out", cause="error") from error
+                raise ConnectionFailed(f"{text}; remove it", cause="error") from error
         if self.source_address is None or sock.family == getattr(socket, "AF_UNIX", None):
             return
         host, port = self.source_address
         try:
-            if port:  # of the link before, which the system still remembers
+            if port:  # the system may still remember the port from the previous link
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             sock.bind((host, port))
         except OSError as error:
             text = f"source_address={self.source_address!r} cannot be used: {error.strerror or error}"
-            raise ConnectionFailed(f"{text}; give a free one of this machine", cause="unreachable") from error
+            raise ConnectionFailed(f"{text}; pass a free one of this machine", cause="unreachable") from error
 
 
 def _family(address: str) -> int:
@@ -78,7 +78,7 @@ def check_source_address(given: Any) -> tuple[str, int] | None:
 
 
 def check_socket_options(given: Iterable[Any]) -> tuple[SocketOption, ...]:
-    """Arguments for setsockopt. Raises ConfigurationError."""
+    """Check arguments for setsockopt. Raises ConfigurationError."""
     if isinstance(given, str | bytes) or not isinstance(given, Iterable):
         raise checks.refused("socket_options", given, f"a list of {_OPTION}")
     found = []
@@ -97,7 +97,7 @@ def check_unix_socket(given: Any) -> str | None:
     if not isinstance(given, str | os.PathLike) or not (path := os.fspath(given)) or not isinstance(path, str):
         raise checks.refused("unix_socket", given, "the path of a Unix socket, or None")
     if not hasattr(socket, "AF_UNIX"):
-        raise ConfigurationError("unix_socket is given, and this system has no Unix sockets; leave it out")
+        raise ConfigurationError("unix_socket is set, and this system has no Unix sockets; remove it")
     if len(os.fsencode(path)) > _LONGEST_PATH:
         raise checks.refused("unix_socket", path, f"a path of {_LONGEST_PATH} bytes at most")
     return path

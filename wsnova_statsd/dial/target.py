@@ -1,4 +1,4 @@
-"""A WebSocket URL taken apart: where to dial, and what the request says. Pure; the only importer of idna."""
+"""A parsed WebSocket URL: where to dial, and the parts of the request. Pure; the only importer of idna."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from ..redaction import redact_url
 from .headers import CONTROL
 
 _PORTS: Final = {"ws": 80, "wss": 443}
-# Labels of 1 to 63 characters; an underscore is no host name's, but many a container's.
+# Labels of 1 to 63 characters; underscores are not allowed in host names, but common in names of containers.
 _NAME: Final = re.compile(r"(?=.{1,253}\Z)[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*\.?\Z")
-_BRACKETS: Final = re.compile(r"[^\[\]]*\Z|\[[^\[\]]*\](?::[0-9]*)?\Z")  # no more than a port behind an address
+_BRACKETS: Final = re.compile(r"[^\[\]]*\Z|\[[^\[\]]*\](?::[0-9]*)?\Z")  # at most a port after an address
 _ZONE: Final = re.compile(r"[A-Za-z0-9._~-]+\Z")
-_URI: Final = "%/?:@!$&'()*+,;=[]"  # beside letters and digits, what a URI may hold (RFC 3986, section 2)
+_URI: Final = "%/?:@!$&'()*+,;=[]"  # characters of a URI, besides letters and digits (RFC 3986, section 2)
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a URL leads; `uri` is what may be shown of it."""
+    """The target of a URL; `uri` is the part that may be shown."""
 
     host: str  # in ASCII, as it is resolved and checked against a certificate
     port: int
     secure: bool
     uri: str
-    authority: str = ""  # as the Host header has it: the port only if it is not the scheme's own
-    resource: str = field(default="/", repr=False)  # path and query, as the request line has them
+    authority: str = ""  # as in the Host header: the port only if it is not the scheme's default
+    resource: str = field(default="/", repr=False)  # path and query, as in the request line
     authorization: str | None = field(default=None, repr=False)
 
     @property
@@ -40,10 +40,10 @@ class Target:
 
 
 def target(url: object) -> Target:
-    """A WebSocket URL taken apart. Raises ConfigurationError, without the URL's secrets, if it is none."""
+    """Parse a WebSocket URL. Raises ConfigurationError, without the URL's secrets, if it is invalid."""
     if not isinstance(url, str):
         raise ConfigurationError(
-            f"url is a {type(url).__name__}; give ws://host[:port]/path or wss://..., or a function returning one"
+            f"url is a {type(url).__name__}; pass ws://host[:port]/path or wss://..., or a function returning one"
         )
     try:
         parts = urlsplit(url)
@@ -64,7 +64,7 @@ def target(url: object) -> Target:
         raise ConfigurationError(
             _unusable(
                 url,
-                ", with a host name that IDNA takes, a port from 1 to 65535, and special characters in its user-info "
+                ", with a host name valid under IDNA, a port from 1 to 65535, and special characters in its user-info "
                 "percent-encoded",
             )
         ) from None
@@ -88,22 +88,22 @@ def _unusable(url: str, hint: str) -> str:
 def _hint(scheme: str) -> str:
     secure = {"http": "ws", "https": "wss"}.get(scheme)
     if secure is not None:
-        return f"; write {secure}:// in the place of {scheme}://"
+        return f"; use {secure}:// instead of {scheme}://"
     return ", with blanks written as %20" if scheme in _PORTS else ""
 
 
 def basic(user: str, password: str | None) -> str:
-    """What Authorization says for the user-info of a URL."""
+    """The Authorization header for the user-info of a URL."""
     pair = f"{unquote(user)}:{unquote(password or '')}"
     return "Basic " + b64encode(pair.encode()).decode("ascii")
 
 
 def ascii_host(host: str) -> str:
-    """A host as it is resolved: an address, with its zone after a `%`, or a name in lower case and in ASCII (IDNA by
-    UTS 46). Raises ValueError, which quotes nothing of a URL's user-info, for what is no host."""
+    """A host in the form that is resolved: an address, with its zone after a `%`, or a name in lower case and ASCII
+    (IDNA by UTS 46). Raises ValueError, which quotes nothing of a URL's user-info, for an invalid host."""
     if ":" in host:
         address, _, zone = host.partition("%")
-        zone = zone.removeprefix("25")  # as a URL writes the percent sign before a zone (RFC 6874)
+        zone = zone.removeprefix("25")  # a URL writes the percent sign before a zone as %25 (RFC 6874)
         ipaddress.IPv6Address(address)
         if "%" in host and not _ZONE.match(zone):
             raise ValueError("no zone")

@@ -1,5 +1,5 @@
-"""TLS: contexts and sockets as gevent and eventlet have them, and what a fault means, OpenSSL's word for it, as a
-sentence with what to do. Waits for nothing."""
+"""TLS: contexts and sockets, also under gevent and eventlet, and the meaning of OpenSSL's errors as a sentence with a
+remedy. Waits for nothing."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import Any, Final
 from ..errors import ConnectionFailed
 
 _CLIENT_CERTIFICATE: Final = "load one that it accepts into the context of ssl= (load_cert_chain)"
-# By a part of OpenSSL's reason, the first that fits: what it means, and what to do.
+# By a part of OpenSSL's reason, the first match: the meaning, and the remedy.
 _MEANINGS: Final = (
     ("CERTIFICATE_REQUIRED", "the server asks for a client certificate: certificate required", _CLIENT_CERTIFICATE),
-    ("ALERT_UNKNOWN_CA", "the server does not know who signed the client certificate", _CLIENT_CERTIFICATE),
+    ("ALERT_UNKNOWN_CA", "the server does not trust the issuer of the client certificate", _CLIENT_CERTIFICATE),
     ("CERTIFICATE_EXPIRED", "the server refused the client certificate as expired", _CLIENT_CERTIFICATE),
     ("CERTIFICATE_REVOKED", "the server refused the client certificate as revoked", _CLIENT_CERTIFICATE),
     ("BAD_CERTIFICATE", "the server refused the client certificate", _CLIENT_CERTIFICATE),
@@ -29,28 +29,28 @@ _MEANINGS: Final = (
         "client and server share no cipher, or the server asks for a client certificate",
         "check the context of ssl=",
     ),
-    ("WRONG_VERSION_NUMBER", "the server speaks no TLS on this port", "check the port, or use ws://"),
-    ("RECORD_LAYER_FAILURE", "the server speaks no TLS on this port", "check the port, or use ws://"),
-    ("HTTP_REQUEST", "the server speaks no TLS on this port", "check the port, or use ws://"),
+    ("WRONG_VERSION_NUMBER", "the server does not speak TLS on this port", "check the port, or use ws://"),
+    ("RECORD_LAYER_FAILURE", "the server does not speak TLS on this port", "check the port, or use ws://"),
+    ("HTTP_REQUEST", "the server does not speak TLS on this port", "check the port, or use ws://"),
 )
 _EXPIRED: Final = 10  # OpenSSL's X509_V_ERR_...
 _NOT_YET_VALID: Final = 9
 _OTHER_NAMES: Final = (62, 63, 64)
 _UNKNOWN_SIGNER: Final = (2, 18, 19, 20, 21, 27)
 
-# The last class that knows TLS; below it is a plain socket. Eventlet's is made of the standard library's.
+# The last class that knows TLS; its base is a plain socket. Eventlet's class derives from the standard library's.
 _LOWEST: Final = [kind for kind in ssl.SSLSocket.__mro__ if kind.__name__.endswith("SSLSocket")][-1]
 
 
 def is_context(value: Any) -> bool:
-    """Whether it is an SSLContext. gevent and eventlet put a subclass of it in its place: one that was made before they
-    did is of the class above."""
+    """True if it is an SSLContext. gevent and eventlet replace that class by a subclass: a context made before the
+    replacement is of the base class."""
     return isinstance(value, ssl.SSLContext.__mro__[:-1])
 
 
 def wrap(context: ssl.SSLContext, sock: socket.socket, host: str) -> ssl.SSLSocket:
-    """The socket under TLS, before the handshake. A context that was made before gevent or eventlet patched ssl would
-    give one that holds up all greenlets while it waits: the class that they put there makes another of it."""
+    """The socket under TLS, before the handshake. A context made before gevent or eventlet patched ssl would create a
+    socket that blocks all greenlets while it waits: the patched class creates a suitable one."""
     if isinstance(context, ssl.SSLContext):
         return context.wrap_socket(sock, server_hostname=host, do_handshake_on_connect=False)
     before, context.sslsocket_class = context.sslsocket_class, ssl.SSLSocket
@@ -61,8 +61,8 @@ def wrap(context: ssl.SSLContext, sock: socket.socket, host: str) -> ssl.SSLSock
 
 
 def below_tls(sock: socket.socket | ssl.SSLSocket, name: str) -> Callable[..., Any]:
-    """A method of the plain socket under TLS; the TLS one's own may lose what was received. Under eventlet a socket is
-    none of socket.socket, so that its own class tells."""
+    """A method of the plain socket under TLS; the TLS socket's own method may lose received data. Under eventlet a
+    socket is not a socket.socket, so that its own class is used."""
     method: Callable[..., Any] = getattr(super(_LOWEST, sock) if isinstance(sock, _LOWEST) else sock, name)
     return method
 
@@ -87,7 +87,7 @@ def _meaning(error: OSError | ValueError) -> tuple[str, str]:
 
 def _unverified(code: int) -> str:
     if code in _UNKNOWN_SIGNER:
-        return "if you trust the one who signed it, give ssl=ssl.create_default_context(cafile=...)"
+        return "if you trust its issuer, pass ssl=ssl.create_default_context(cafile=...)"
     if code in _OTHER_NAMES:
         return "use a host name that the certificate has"
     if code in (_EXPIRED, _NOT_YET_VALID):

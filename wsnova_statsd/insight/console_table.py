@@ -1,6 +1,6 @@
-"""The table of a console: the way to the Agent, KPIs against their targets, and series with their figures. Pure.
+"""The table of a console: the Agent, KPIs against their targets, and series with their figures. Pure functions.
 
-Lines are pairs of a text and a style of terminal.py. What is the same in every row stands in the heading, and no tag is
+Lines are pairs of a text and a style of terminal.py. Tags that all rows have are shown in the heading, and no tag is
 cut: rows that differ look different.
 """
 
@@ -21,8 +21,8 @@ _MOST: Final = 40  # rows; the rest is counted
 _OURS: Final = "websocket."
 _STATES: Final = (f"{_OURS}kpi.", PREFIX, f"{_OURS}connection.up", f"{_OURS}message.waiting", f"{_OURS}message.behind")
 _WORKER: Final = "worker:"
-# Of our own metrics those that say what another row says: a `completed`, a size, messages one by one, a KPI.
-_SAID_ALREADY: Final = (
+# Those of our own metrics that another row shows too: a `completed`, a size, single messages, a KPI.
+_REDUNDANT: Final = (
     ".started",
     ".bytes",
     ".handled",
@@ -37,7 +37,7 @@ _SINGLE: Final = f"{_OURS}message.received"
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """What a table shows. `seconds` is how long it took to gain what the readings say; `end`: it is the last one."""
+    """What a table shows. `seconds` is the time in which the readings were gained; `end`: it is the last table."""
 
     title: str
     seconds: float
@@ -56,36 +56,36 @@ def table(moment: Moment, at: float) -> list[StyledLine]:
     lines: list[StyledLine] = [(f"{when} {moment.title}: {over}", "bold"), _agent(moment)]
     if moment.kpis is not None:
         lines += _kpis(moment.kpis)
-    shown = _telling(moment.readings)
+    shown = _distinct(moment.readings)
     return lines + (_series(shown, moment.seconds) if shown else [("  nothing was counted", "dim")])
 
 
-def _telling(readings: Sequence[Reading]) -> list[Reading]:
-    """Those that say something which no other row, and no KPI, says."""
+def _distinct(readings: Sequence[Reading]) -> list[Reading]:
+    """The readings that show something which no other row and no KPI shows."""
     single = any(one.name == _SINGLE for one in readings)
     found = []
     for one in readings:
-        said = (
-            one.name.endswith(_SAID_ALREADY) or one.name.startswith(_STATES) or (single and one.name.startswith(_SUMS))
+        redundant = (
+            one.name.endswith(_REDUNDANT) or one.name.startswith(_STATES) or (single and one.name.startswith(_SUMS))
         )
-        told_by_duration = one.name.endswith(".completed") and "result:ok" in one.tags
-        if not (one.name.startswith(_OURS) and (said or told_by_duration)):
+        has_duration = one.name.endswith(".completed") and "result:ok" in one.tags
+        if not (one.name.startswith(_OURS) and (redundant or has_duration)):
             found.append(one)
     return found
 
 
 def _agent(moment: Moment) -> StyledLine:
-    """Whether the Agent takes what is sent; without it the figures below are right all the same."""
+    """Whether the Agent accepts what is sent; the figures below are right even if it does not."""
     stats = moment.stats
     if stats.last_error is not None and not moment.sent:
-        return f"  {moment.agent} takes nothing: {stats.last_error}; the figures below are counted all the same", "warn"
+        return f"  {moment.agent} accepts nothing: {stats.last_error}; the figures below are counted anyway", "warn"
     lost = ", ".join(f"{number(amount)} lost ({cause})" for cause, amount in stats.lost.items())
-    told = f"{number(moment.sent)} datagrams sent{' so far' if moment.end else ''}"
-    return f"  {moment.agent}: {told}{', ' if lost else ''}{lost}", "dim"
+    sent = f"{number(moment.sent)} datagrams sent{' so far' if moment.end else ''}"
+    return f"  {moment.agent}: {sent}{', ' if lost else ''}{lost}", "dim"
 
 
 def _kpis(report: Iterable[Kpi]) -> list[StyledLine]:
-    """Those that have a value."""
+    """The rows of KPIs that have a value."""
     rows = [one for one in report if one.value is not None]
     if not rows:
         return []
@@ -102,7 +102,7 @@ def _kpi_value(kpi: Kpi) -> str:
 
 
 def _series(readings: Sequence[Reading], seconds: float) -> list[StyledLine]:
-    """The application's own first, then ours, by name."""
+    """The rows of series, by name; the application's own first, then ours."""
     ordered = sorted(readings, key=lambda one: (one.name.startswith(_OURS), one.name, one.tags))
     shown = ordered[:_MOST]
     common = [tag for tag in shown[0].tags if all(tag in one.tags for one in shown)]
@@ -135,7 +135,7 @@ def _spread(one: Reading) -> tuple[str, str, str]:
 
 
 def _columns(rows: Sequence[Sequence[str]], right: Iterable[int]) -> list[str]:
-    """The cells of each row one below the other; nothing behind the last one."""
+    """The rows with aligned columns and without trailing spaces."""
     sides = set(right)
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return [

@@ -1,9 +1,9 @@
 """Incidents of one rule: which alert is sent at once, what is held back, and when an incident is over.
 
-An incident is of one client, message type and, for rules that say so, further tags. An alert leaves at once or a
-cool-down after the last one. When the incident is over, one recovery follows, its last word, which tells what was held
-back. One that comes and goes within the cool-down of an earlier alert is told with its recovery only, at the end of
-the cool-down. Fed with time by one caller at a time.
+An incident is of one client, message type and, for some rules, further tags. An alert is sent at once or a cool-down
+after the last one. When the incident is over, one recovery is sent, which includes what was held back. An incident that
+begins and ends within the cool-down of an earlier alert is reported only by its recovery, at the end of the cool-down.
+Plain objects that are given the time; one caller at a time.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from ..wire import AlertType
 from .rules import Breach, Calm, Rule
 from .sinks import Alert
 
-_MAX_INCIDENTS: Final = 1000  # the client bounds types, an application's own events may not
-_MAX_VALUES: Final = 16_384  # of 8 bytes; with more the p95 is that of every second one, every fourth, ...
+_MAX_INCIDENTS: Final = 1000  # a client bounds its types, but an application's own events may not
+_MAX_VALUES: Final = 16_384  # of 8 bytes; beyond that the p95 is that of every second value, every fourth, ...
 
 
 class Tally:
-    """A number of values, the highest with its breach, and their p95."""
+    """The number of breaches, the highest value with its breach, and the values' p95."""
 
     __slots__ = ("_step", "_values", "count", "highest", "worst")
 
@@ -35,7 +35,7 @@ class Tally:
         self._step = 1
 
     def add(self, breach: Breach) -> None:
-        """Count one more."""
+        """Count one more breach."""
         value = breach.value
         if self.worst is None or (value is not None and (self.highest is None or value > self.highest)):
             self.worst, self.highest = breach, value
@@ -57,21 +57,21 @@ _Key = tuple[str, str, tuple[str, ...]]  # client, message type and further tags
 
 
 class _Incident:
-    """`told`: an alert was sent, and no recovery since. `over_at`: when it is over, unless the rule fires or answers
-    otherwise before."""
+    """`alerted`: an alert was sent, and no recovery since. `over_at`: when the incident is over, unless the rule fires
+    or returns another verdict before."""
 
-    __slots__ = ("count", "held", "highest", "over_at", "told", "told_at")
+    __slots__ = ("alerted", "alerted_at", "count", "held", "highest", "over_at")
 
     def __init__(self) -> None:
-        self.told_at = -math.inf
-        self.told = False
+        self.alerted_at = -math.inf
+        self.alerted = False
         self.over_at = math.inf
         self.held = Tally()
         self.count = 0  # since the last recovery
         self.highest: float | None = None
 
     def take(self) -> Tally:
-        """What is held back, which is told now."""
+        """Take what was held back, to be reported now."""
         held, self.held = self.held, Tally()
         self.count += held.count
         if held.highest is not None:
@@ -80,22 +80,22 @@ class _Incident:
 
 
 class Incidents:
-    """`tell` is called with every alert."""
+    """The incidents of one rule. `put` is called with every alert."""
 
-    def __init__(self, rule: Rule, tell: Callable[[Alert], object]) -> None:
+    def __init__(self, rule: Rule, put: Callable[[Alert], object]) -> None:
         self._rule = rule
-        self._tell = tell
+        self._put = put
         self._open: dict[_Key, _Incident] = {}
-        self.told: int = 0
+        self.sent: int = 0
         self.recovered: int = 0
 
     @property
     def open(self) -> int:
-        """Any thread: how many incidents have an alert and no recovery yet."""
-        return sum(one.told for one in self._open.copy().values())
+        """Any thread: the number of incidents that have an alert and no recovery yet."""
+        return sum(one.alerted for one in self._open.copy().values())
 
     def clear(self) -> None:
-        """Forget them all."""
+        """Drop all incidents."""
         self._open.clear()
 
     def fired(self, client: str, breach: Breach, now: float) -> float:
@@ -108,9 +108,9 @@ class Incidents:
             incident = self._open[key] = _Incident()
         incident.over_at = math.inf
         incident.held.add(breach)
-        if now - incident.told_at >= self._rule.cool_down:
+        if now - incident.alerted_at >= self._rule.cool_down:
             self._alert(key, incident, now, now)
-        return incident.told_at + self._rule.cool_down
+        return incident.alerted_at + self._rule.cool_down
 
     def _drop_oldest(self, now: float) -> None:
         key, incident = next(iter(self._open.items()))
@@ -119,7 +119,7 @@ class Incidents:
         del self._open[key]
 
     def calm(self, client: str, calm: Calm, now: float) -> float | None:
-        """The rule answered with Calm for this client. Returns when to look again, if ever."""
+        """The rule returned Calm for this client. Returns when to look again, if ever."""
         dues = []
         for key, incident in list(self._open.items()):
             if key[0] == client and calm.type in (None, key[1]) and calm.by in (None, key[2]):
@@ -134,16 +134,16 @@ class Incidents:
     def _step(self, key: _Key, incident: _Incident, now: float) -> float:
         """Send what is due of an incident. Returns when to look at it again."""
         is_over = now >= incident.over_at
-        if is_over and incident.told:
+        if is_over and incident.alerted:
             self._recovery(key, incident)
-        ends = incident.told_at + self._rule.cool_down
+        ends = incident.alerted_at + self._rule.cool_down
         if now >= ends:
             ends = math.inf
             if incident.held.count and not is_over:
                 self._alert(key, incident, now, None)
                 ends = now + self._rule.cool_down
             elif is_over or self._rule.passes:
-                if incident.told or incident.held.count:
+                if incident.alerted or incident.held.count:
                     self._recovery(key, incident)
                 del self._open[key]
                 return math.inf
@@ -151,11 +151,11 @@ class Incidents:
 
     def _alert(self, key: _Key, incident: _Incident, now: float, occurred_at: float | None) -> None:
         held = incident.take()
-        incident.told, incident.told_at = True, now
-        self.told += 1
+        incident.alerted, incident.alerted_at = True, now
+        self.sent += 1
         worst, p95 = held.worst, held.p95
         assert worst is not None
-        text = f"{_whose(*key)}: {worst.text}"
+        text = f"{_scope(*key)}: {worst.text}"
         if held.count > 1:
             figures = "" if p95 is None else f", the highest {self._shown(held.highest)}, p95 {self._shown(p95)}"
             per = ", ".join(["client", "type", *(tag.partition(":")[0] for tag in key[2])])
@@ -168,10 +168,10 @@ class Incidents:
     def _recovery(self, key: _Key, incident: _Incident) -> None:
         held = incident.take()
         count, highest = incident.count, incident.highest
-        incident.told, incident.count, incident.highest = False, 0, None
+        incident.alerted, incident.count, incident.highest = False, 0, None
         self.recovered += 1
         figures = "" if highest is None else f", the highest {self._shown(highest)}"
-        text = f"{_whose(*key)}: over; {self._rule.noun} in all: {count}{figures}."
+        text = f"{_scope(*key)}: over; {self._rule.noun} in all: {count}{figures}."
         if held.worst is not None:
             text += f" Since the last alert: {held.count}, the worst: {held.worst.title}."
         about = ", ".join([*([key[1]] if key[1] else []), *(tag.partition(":")[2] for tag in key[2])])
@@ -190,7 +190,7 @@ class Incidents:
         occurred_at: float | None,
     ) -> None:
         rule, (client, kind, by) = self._rule, key
-        self._tell(
+        self._put(
             Alert(rule.name, client, kind, alert_type, title, text, count, highest, p95, rule.unit, occurred_at, by)
         )
 
@@ -202,8 +202,9 @@ def _earliest(dues: list[float]) -> float | None:
     return min((due for due in dues if due < math.inf), default=None)
 
 
-def _whose(client: str, kind: str, by: tuple[str, ...]) -> str:
-    """`client md-1, type trade`, without what is not known; control characters are escaped: it goes into logs too."""
+def _scope(client: str, kind: str, by: tuple[str, ...]) -> str:
+    """`client md-1, type trade`, without parts that are not known. Control characters are escaped, because the text is
+    also logged."""
     known = [f"type {kind}"] if kind else []
     parts = [f"client {client}" if client else "no client", *known, *(tag.replace(":", " ", 1) for tag in by)]
     return one_line(", ".join(parts))

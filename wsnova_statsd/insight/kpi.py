@@ -1,10 +1,10 @@
 """KpiTracker: the guide's key performance indicators, per client and overall, over a rolling window.
 
-It listens to the bus: handlers run in the emitting threads, in turn, under a lock that an event holds for microseconds
-and a report on all clients for about one per client; a signal's handler may emit and report in the midst of any line.
-Message figures come from the sums of message.batch_processed, in every profile; events of single messages only add a
-p95. With a reporter `wsnova-clock` ships every second gauges, those that changed or have not left for a while, and
-service checks. Nothing starts in the constructor.
+Its handlers run in the emitting threads, in turn, under a lock that an event holds for microseconds and a report on all
+clients for about one per client. A signal handler may emit and report in the midst of any line. In every profile the
+message figures come from the sums of message.batch_processed; events of single messages only add a p95. With a
+reporter, `wsnova-clock` sends every second the gauges that changed or are due again, and service checks. Nothing starts
+in the constructor.
 """
 
 from __future__ import annotations
@@ -22,30 +22,30 @@ from ..events import CATALOGUE
 from ..profiles import Profile, ProfileName
 from ..reporters.packing import StateTags, as_they_are
 from ..telemetry import Bus, Unguarded
-from .kpi_history import HANDLERS, Absurd, History, Left, measured
+from .kpi_history import HANDLERS, History, Invalid, Sent, measured
 from .kpi_report import CRITICAL, OK, KpiReport, report
 from .turns import Turns
 from .window import Window
 
-OVERALL: Final = ("scope:all",)  # so that an average over clients does not mix the overall figures in
-MAX_CLIENTS: Final = 1000  # with figures of their own
+OVERALL: Final = ("scope:all",)  # so that an average over clients does not include the overall figures
+MAX_CLIENTS: Final = 1000  # clients with their own figures
 _SLICES: Final = 30
 _TICK: Final = 1.0  # seconds; the shortest flush interval
-# Seconds between two of a gauge that does not change: with every fifth tick, which leaves two in each window of the
-# Agent; with every fourth where flushes are 5 s apart or more, so that each has one.
+# Seconds after which an unchanged gauge is sent again: every fifth tick, which makes two in each window of the Agent;
+# every fourth tick if flushes are 5 s apart or more, so that each flush has one.
 _GAUGE_EVERY: Final = 4.5
 _GAUGE_EVERY_SLOW: Final = 4.0
-_SLOW: Final = 5.0  # a flush interval
-_CHANGED: Final = 0.01  # share of a gauge's value: what is more leaves at once
+_SLOW: Final = 5.0  # seconds: flush intervals from here on count as slow
+_CHANGED: Final = 0.01  # share of a gauge's value: a larger change is sent at once
 _CHECK_EVERY: Final = 10  # ticks between two service checks of a client: its turn
-_CHANGES: Final = 100  # checks of a tick out of turn; the reporter's queue is bounded, and alerts wait in it too
+_CHANGES: Final = 100  # checks out of turn per tick; the reporter's queue is bounded, and alerts use it too
 _SHORTEST: Final = 10.0
 _S: Final = 1_000_000_000
 _PROCESSED: Final = events.MESSAGE_PROCESS_COMPLETED
 
 
 class KpiSink(Protocol):
-    """What takes gauges and service checks: a StatsdReporter, or anything with these methods."""
+    """A receiver of gauges and service checks: a StatsdReporter, or any object with these methods."""
 
     def gauge(self, name: str, value: float, tags: Any = ...) -> None: ...
 
@@ -55,16 +55,16 @@ class KpiSink(Protocol):
 class KpiTracker:
     """The KPIs of all clients on a bus, against the targets of a profile, over a rolling window.
 
-    1,000 clients have their own figures; the rest are counted in the overall figures, except for their links. Raises
-    ConfigurationError at once for an invalid argument.
+    1,000 clients have their own figures; the overall figures include the messages and errors of further clients, but
+    not their links. Raises ConfigurationError at once for an invalid argument.
 
     Args:
-        profile: "financial", "standard", "lightweight" or a ws.Profile, whose targets hold.
+        profile: "financial", "standard", "lightweight" or a ws.Profile, whose targets are used.
         bus: The ws.Bus whose clients are measured. Default: that of ws.telemetry.
         reporter: A ws.StatsdReporter that sends gauges `websocket.kpi.<key>` and the checks `websocket.health` (the
             worst verdict) and `websocket.can_connect`, tagged by client or, overall, `scope:all`. Default: None,
             nothing is sent.
-        window_s: Seconds of the window, from 10; up to a thirtieth less, as it moves in slices. Default: 300.
+        window_s: Seconds of the window, from 10; up to a thirtieth less, because it moves in slices. Default: 300.
         clock: A function that returns monotonic nanoseconds, for tests. Default: time.monotonic_ns.
     """
 
@@ -80,28 +80,33 @@ class KpiTracker:
     ) -> None:
         self.profile: Profile = profiles.resolve(profile)
         window = checks.number(
-            "window_s", window_s, least=_SHORTEST, most=checks.LONGEST, unit="seconds", hint="verdicts come as often"
+            "window_s",
+            window_s,
+            least=_SHORTEST,
+            most=checks.LONGEST,
+            unit="seconds",
+            hint="a verdict is sent every 10 s",
         )
         for method in ("gauge", "service_check") if reporter is not None else ():
             if not callable(getattr(reporter, method, None)):
-                raise ConfigurationError(f"reporter is {reporter!r}, without {method}; give a ws.StatsdReporter")
+                raise ConfigurationError(f"reporter is {reporter!r}, without {method}; pass a ws.StatsdReporter")
         self._bus = bus if bus is not None else telemetry.DEFAULT
         self._reporter = reporter
         self._state_tags: StateTags = getattr(reporter, "state_tags", as_they_are)
         slow = getattr(reporter, "flush_interval", _TICK) >= _SLOW
         self._gauge_every_ns = round((_GAUGE_EVERY_SLOW if slow else _GAUGE_EVERY) * _S)
         self._clock = clock
-        self._slice_count = min(_SLICES, int(window))  # slices of a second at least: so often messages are summed up
+        self._slice_count = min(_SLICES, int(window))  # slices take at least a second, as the sums of messages do
         self._slice_ns = round(window * _S / self._slice_count)
         self._handler_ids = ((__name__, id(self)), (__name__, id(self), "single"))
-        self._hears_single = self.profile.level_of(CATALOGUE[_PROCESSED]) != "none"
+        self._single = self.profile.level_of(CATALOGUE[_PROCESSED]) != "none"
         self._running = False
         self.after_fork()
         process.on_fork(self)
         process.at_exit(self, process.WATCHER)
 
     def after_fork(self) -> None:
-        """In a child: the clients are the parent's. Shipping begins with the first client of the child."""
+        """In a child: the clients are the parent's. Sending begins with the first client of the child."""
         self._turns = Turns()
         self._lock = self._turns.lock  # guards everything below, the fields of histories, and _running
         self._job: Job | None = None
@@ -111,13 +116,13 @@ class KpiTracker:
         self._since_ns = self._clock()
         self._all = self._window()
         self._clients: dict[str, History] = {}
-        self._closed: dict[str, int] = {}  # when clients were closed, the longest ago first
-        self._made = 0  # histories of clients
+        self._closed: dict[str, int] = {}  # when clients were closed, the oldest first
+        self._made = 0  # the number of histories made so far
         self._beyond = self._history((), self._since_ns, shared=True)
-        self._left: Left = {}
+        self._sent: Sent = {}
         self._ticks = 0
-        self._due = time.monotonic()  # of the last tick
-        self.skipped: int = 0  # events and alerts whose measurements are missing or absurd
+        self._due = time.monotonic()  # when the last tick was due
+        self.skipped: int = 0  # events and alerts with missing or invalid measurements
 
     def _window(self) -> Window:
         return Window(self._slice_ns, self._slice_count)
@@ -129,28 +134,28 @@ class KpiTracker:
     # -- start and stop -----------------------------------------------------------------------------------------------
 
     def start(self) -> KpiTracker:
-        """Begin anew: attach to the bus and, with a reporter, ship. Started already: nothing happens."""
+        """Begin anew: attach to the bus and, with a reporter, send. Does nothing if already started."""
         process.refuse_late_patch()
         with self._lock:
             if self._running:
                 return self
             self._running = True
             self._clear()
-            self._bus.attach_many(self._handler_ids[0], [one for one in HANDLERS if one != _PROCESSED], self._hear)
-            if self._hears_single:
-                self._bus.attach(self._handler_ids[1], _PROCESSED, self._hear, bind=self._recorder)
-            self._go_on_locked()
-            if not self._running:  # a signal's handler stopped it meanwhile
+            self._bus.attach_many(self._handler_ids[0], [one for one in HANDLERS if one != _PROCESSED], self._handle)
+            if self._single:
+                self._bus.attach(self._handler_ids[1], _PROCESSED, self._handle, bind=self._recorder)
+            self._schedule_locked()
+            if not self._running:  # a signal handler has stopped it meanwhile
                 self._detach_locked()
         return self
 
     def ship(self) -> None:
-        """Hand the reporter what is known by now; nothing without one."""
+        """Pass the current values to the reporter. Does nothing without one."""
         if self._running and self._reporter is not None:
             self._ship(self._reporter, None)
 
     def stop(self) -> None:
-        """Detach, and hand the reporter the last values. What was counted can still be asked for."""
+        """Detach, and pass the last values to the reporter. `report` still works afterwards."""
         with self._lock:
             if not self._running:
                 return
@@ -161,14 +166,14 @@ class KpiTracker:
 
     def _detach_locked(self) -> None:
         for handler_id in self._handler_ids:
-            with contextlib.suppress(HandlerNotFound):  # the second one, in a profile without single messages
+            with contextlib.suppress(HandlerNotFound):  # the second id, in a profile without events of single messages
                 self._bus.detach(handler_id)
         if self._job is not None:
             self._job.cancel()
             self._job = None
 
     def at_exit(self, deadline: float) -> None:
-        """At interpreter exit, in the exiting thread: hand the reporter the last values."""
+        """At interpreter exit, in the exiting thread: pass the last values to the reporter."""
         self.ship()
 
     def __enter__(self) -> KpiTracker:
@@ -178,13 +183,13 @@ class KpiTracker:
         self.stop()
 
     def _own_turns(self) -> Turns:
-        if not process.ALIVE[0]:  # a child forked without hooks: the lock may be held by a thread that is not here
+        if not process.ALIVE[0]:  # a child forked without hooks: a thread of the parent may have held the lock
             process.in_child()
         return self._turns
 
     # -- events, in the emitting threads ------------------------------------------------------------------------------
 
-    def _hear(self, event: str, measurements: Mapping[str, Any], metadata: Mapping[str, Any], config: Any) -> None:
+    def _handle(self, event: str, measurements: Mapping[str, Any], metadata: Mapping[str, Any], config: Any) -> None:
         self._own_turns().take(partial(self._count_locked, event, measurements, metadata))
 
     def _count_locked(self, event: str, measurements: Mapping[str, Any], metadata: Mapping[str, Any]) -> None:
@@ -194,7 +199,7 @@ class KpiTracker:
         elif event != events.CLIENT_CLOSED or client_id in self._clients:
             try:
                 HANDLERS[event](self._history_locked(client_id, now), now, measurements, metadata)
-            except Absurd:
+            except Invalid:
                 self.skipped += 1
                 return
             if event in (events.CLIENT_CLOSED, events.CLIENT_STATE, events.CONNECTION_STARTED):
@@ -203,7 +208,7 @@ class KpiTracker:
                 self._closed[client_id] = now
 
     def alerted(self, client_id: str, duration_ns: int) -> None:
-        """An alert about this client was sent, so many nanoseconds after its event. Any thread."""
+        """An alert for this client was sent, `duration_ns` nanoseconds after its event. Any thread."""
         self._own_turns().take(partial(self._alerted_locked, client_id, duration_ns))
 
     def _alerted_locked(self, client_id: str, duration_ns: int) -> None:
@@ -211,16 +216,16 @@ class KpiTracker:
         try:
             duration = measured({"duration": duration_ns}, "duration")
             self._history_locked(client_id, now).alerted(now, duration)
-        except Absurd:
+        except Invalid:
             self.skipped += 1
 
     def _recorder(self, names: tuple[str, ...], metadata: Mapping[str, Any]) -> Unguarded:
-        """For a client's own thread: a function without a lock."""
+        """A recorder for a client's own thread, without a lock."""
         with self._own_turns().lock:
             try:
                 record = self._history_locked(metadata.get("client_id"), self._clock()).sketch.record
                 place = names.index("duration")
-            except ValueError:  # Absurd is one
+            except ValueError:  # Invalid is a ValueError
                 return Unguarded(self._skip)
         return Unguarded(record if names == ("duration",) else lambda *values: record(values[place]))
 
@@ -230,7 +235,7 @@ class KpiTracker:
 
     def _history_locked(self, client_id: object, now_ns: int) -> History:
         if not isinstance(client_id, str):
-            raise Absurd("client_id")
+            raise Invalid("client_id")
         history = self._clients.get(client_id)
         if history is None:
             if len(self._clients) >= MAX_CLIENTS:
@@ -240,17 +245,17 @@ class KpiTracker:
             tags = wire.clean_tags({"client": client_id})
             history = self._clients.setdefault(client_id, self._history(tags, now_ns))
             self._made += 1
-            self._go_on_locked()
+            self._schedule_locked()
         return history
 
     def _forget_locked(self, client_id: str) -> None:
-        self._closed.pop(client_id, None)  # a signal's handler that reports may have forgotten it meanwhile
+        self._closed.pop(client_id, None)  # a signal handler that reports may have dropped it meanwhile
         self._clients.pop(client_id, None)
 
     # -- reports ------------------------------------------------------------------------------------------------------
 
     def report(self, client: str | None = None) -> KpiReport:
-        """The rows of all clients together, or of the one with this id; without data their values are None."""
+        """The rows of all clients together, or of the client with this id. Values without data are None."""
         with self._own_turns().lock:
             now = self._clock()
             if client is None:
@@ -282,7 +287,7 @@ class KpiTracker:
     def _rows(
         self, window: Window, now_ns: int, since_ns: int, blind_ns: int, under_way: int, known: bool
     ) -> KpiReport:
-        """`blind_ns` and `under_way`: of outages that are not over."""
+        """The rows of a window. `blind_ns` and `under_way` are those of outages that are not over."""
         outages = window.sums.get("outages", 0) + under_way
         blind = window.sums.get("blind_ns", 0) + blind_ns if known or outages else None
         span_s = max(1.0, (now_ns - max(since_ns, window.began_ns)) / _S)
@@ -290,14 +295,14 @@ class KpiTracker:
 
     # -- shipping -----------------------------------------------------------------------------------------------------
 
-    def _go_on_locked(self) -> None:
-        """Have the clock ship, unless it does."""
+    def _schedule_locked(self) -> None:
+        """Schedule the next tick on the clock, unless it is scheduled."""
         if self._running and self._reporter is not None and self._job is None:
             self._due = max(self._due + _TICK, time.monotonic())
             self._job = CLOCK.call_later(self._due - time.monotonic(), partial(self._tick, self._all))
 
     def _tick(self, begun: Window) -> None:
-        """wsnova-clock, every second. `begun` is another one after each start."""
+        """wsnova-clock, every second. `begun` tells the starts apart: it is another object after each."""
         try:
             if self._reporter is not None:
                 self._ship(self._reporter, self._ticks % _CHECK_EVERY)
@@ -306,18 +311,20 @@ class KpiTracker:
                 if begun is self._all:
                     self._ticks += 1
                     self._job = None
-                    self._go_on_locked()
+                    self._schedule_locked()
 
     def _ship(self, reporter: KpiSink, turn: int | None) -> None:
-        """Gauges of everybody, the checks of those whose turn it is, and of links that changed. The lock is taken for
-        one client after the other: emitting threads want it too."""
+        """Send the gauges of all clients, the checks of those whose turn it is, and the checks of links that changed.
+
+        The lock is taken for each client separately, because emitting threads need it too.
+        """
         with self._lock:
             now = self._clock()
             overall = self._overall_locked(now)
             histories = [(client_id, one) for client_id, one in self._clients.items() if not one.ended]
         last = turn is None
-        self._tell(overall, {"scope": "all"})
-        self._gauges(reporter, overall, self._state_tags(OVERALL), {} if last else self._left, now)
+        self._emit(overall, {"scope": "all"})
+        self._gauges(reporter, overall, self._state_tags(OVERALL), {} if last else self._sent, now)
         if turn in (0, None):
             _health(reporter, overall, OVERALL)
         changes = _CHANGES
@@ -326,35 +333,35 @@ class KpiTracker:
                 now = self._clock()
                 rows = self._report_locked(history, now)
                 up, its_turn = history.up, turn == history.number % _CHECK_EVERY
-                told = up is not None and (its_turn or (up != history.told and changes > 0))
-                if told:
+                check_link = up is not None and (its_turn or (up != history.sent_up and changes > 0))
+                if check_link:
                     changes -= not its_turn
-                    history.told = up
-                history.ended = history.closed and (up is None or up == history.told)
-            self._tell(rows, {"client_id": client_id, **history.own})
+                    history.sent_up = up
+                history.ended = history.closed and (up is None or up == history.sent_up)
+            self._emit(rows, {"client_id": client_id, **history.own})
             self._gauges(
-                reporter, rows, self._state_tags(history.tags), {} if last or history.ended else history.left, now
+                reporter, rows, self._state_tags(history.tags), {} if last or history.ended else history.sent, now
             )
             if its_turn:
                 _health(reporter, rows, history.tags)
-            if told:
+            if check_link:
                 message = "" if up else "no working connection"
                 reporter.service_check("websocket.can_connect", OK if up else CRITICAL, history.tags, message)
 
-    def _tell(self, rows: KpiReport, whose: Mapping[str, str]) -> None:
-        """Emit what has a value, and the verdict."""
+    def _emit(self, rows: KpiReport, metadata: Mapping[str, str]) -> None:
+        """Emit the KPIs that have a value, and the verdict."""
         slot = self._bus.slot(events.KPI_SAMPLED)
         if slot.handlers:
             known = {row.key: row.value for row in rows if row.value is not None}
-            slot.emit(known if rows.status is None else {**known, "status": rows.status}, whose)
+            slot.emit(known if rows.status is None else {**known, "status": rows.status}, metadata)
 
-    def _gauges(self, reporter: KpiSink, rows: KpiReport, tags: tuple[str, ...], left: Left, now_ns: int) -> None:
-        """Hand over the gauges that changed, and those that have not left for a while; `left` says when each did."""
+    def _gauges(self, reporter: KpiSink, rows: KpiReport, tags: tuple[str, ...], sent: Sent, now_ns: int) -> None:
+        """Pass on the gauges that changed or are due again; `sent` has the value and time of each one's last."""
         for key, value in ((row.key, row.value) for row in rows if row.value is not None):
-            before, at_ns = left.get(key, (None, 0))
+            before, at_ns = sent.get(key, (None, 0))
             changed = before is None or abs(value - before) > _CHANGED * abs(before)
             if changed or now_ns - at_ns >= self._gauge_every_ns:
-                left[key] = value, now_ns
+                sent[key] = value, now_ns
                 reporter.gauge(f"websocket.kpi.{key}", value, tags)
 
 

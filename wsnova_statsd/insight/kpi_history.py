@@ -1,7 +1,7 @@
 """The history of one client, as amounts in rolling windows: the definitions of the KPIs, event by event.
 
-Plain objects fed with moments (monotonic nanoseconds); callers hold the tracker's lock. Events of one client come in
-order, so a dial is over with the next one at the latest, also in profiles that do not emit its failure.
+Plain objects that are given times (monotonic nanoseconds); callers hold the tracker's lock. Events of one client come
+in order, so a dial is over when the next one begins at the latest, also in profiles that do not emit its failure.
 """
 
 from __future__ import annotations
@@ -16,40 +16,40 @@ from ..metrics.reading import own_tags
 from .sketch import Sketch
 from .window import Window
 
-_MOST: Final = 10**18  # of any measurement; in nanoseconds 30 years
+_MOST: Final = 10**18  # the highest valid measurement; in nanoseconds 30 years
 _OPEN: Final = 500  # errors of a client that may still be handled
-ON_PURPOSE: Final = ("local", "shutdown")  # reasons of a disconnect
-_SILENT: Final = ("ping_timeout", "idle")  # reasons of a link that was dead before that was noticed
+ON_PURPOSE: Final = ("local", "shutdown")  # reasons of a disconnect that was intended
+_SILENT: Final = ("ping_timeout", "idle")  # reasons of a link that was dead before the client noticed
 _OF_DIALS: Final = ("connection", "handshake", "timeout", "auth")  # the error types of a failed dial
 
 Measurements = Mapping[str, Any]
 Metadata = Mapping[str, Any]
-Left = dict[str, tuple[float, int]]  # the gauges that left, by key: the value, and when (ns)
+Sent = dict[str, tuple[float, int]]  # the gauges that were sent, by key: the value, and when (ns)
 
 
-class Absurd(ValueError):
-    """A measurement is missing, or nothing that can be measured."""
+class Invalid(ValueError):
+    """A measurement is missing, or is not a possible value."""
 
 
 def measured(measurements: Measurements, key: str) -> int:
-    """A measurement as a whole number, zero or more. Raises Absurd."""
+    """A measurement as a whole number, zero or more. Raises Invalid."""
     value = finite(measurements.get(key))
     if value is None or not 0 <= value <= _MOST:
-        raise Absurd(key)
+        raise Invalid(key)
     return int(value)
 
 
 class History:
-    """One client: what it is doing, its own window, and that of all clients together. `tags` name it to Datadog; a link
-    that lived for `stable_ns` was stable.
+    """One client: its state, its own window, and the window of all clients together. `tags` are its tags in Datadog; a
+    link that lasted `stable_ns` was stable.
 
-    With `shared` it stands for many: their amounts are right, their links are left out.
+    With `shared` it stands for many clients: their amounts are counted, their links are not.
     """
 
     __slots__ = (
         *("_alarmed", "_dialling", "_errors", "_on_purpose", "_shaky", "_shared", "_silent_ns"),
         *("_sketch", "_stable_ns", "_windows"),
-        *("blind_since_ns", "closed", "ended", "first_ns", "left", "number", "own", "tags", "told", "up", "window"),
+        *("blind_since_ns", "closed", "ended", "first_ns", "number", "own", "sent", "sent_up", "tags", "up", "window"),
     )
 
     def __init__(
@@ -63,7 +63,7 @@ class History:
         shared: bool = False,
     ) -> None:
         self.tags: tuple[str, ...] = tags
-        self.own: Metadata = {}  # the client's own tags, for the events that are emitted of it
+        self.own: Metadata = {}  # the client's own tags, for the events that are emitted about it
         self.number = number
         self.first_ns = now_ns
         self.window: Window = windows[0]
@@ -71,33 +71,34 @@ class History:
         self._stable_ns = stable_ns
         self._shared = shared
         self._dialling = False  # a dial has begun and no event has ended it
-        self._alarmed = False  # the outage under way has passed the alarm
-        self._shaky = False  # the last one had, and whether its link is stable is not known yet
-        self._on_purpose = False  # the last link was ended on purpose
-        self._silent_ns = 0  # how long the link whose loss began the outage had been dead by then
-        self._errors: dict[str, int] = {}  # when an error occurred that may still be handled, by its id; oldest first
-        self.up: bool | None = None  # there is a working connection; None while nothing is known
+        self._alarmed = False  # the alarm was raised in the current outage
+        self._shaky = False  # it was raised in the last outage, and it is not yet known if the new link is stable
+        self._on_purpose = False  # the last link was closed on purpose
+        self._silent_ns = 0  # how long the lost link had been dead when the outage was noticed
+        self._errors: dict[str, int] = {}  # when errors occurred that may still be handled, by id; oldest first
+        self.up: bool | None = None  # whether there is a working connection; None if nothing is known
         self.blind_since_ns: int | None = None
-        self.closed: bool = False  # the client is closed,
-        self.ended: bool = False  # and that was shipped, too
-        self.told: bool | None = None  # the value of `up` that was shipped last
-        self.left: Left = {}
-        self._sketch: Sketch | None = None  # of process durations, in profiles with message events
+        self.closed: bool = False  # the client is closed
+        self.ended: bool = False  # and that was sent
+        self.sent_up: bool | None = None  # the value of `up` that was sent last
+        self.sent: Sent = {}
+        self._sketch: Sketch | None = None  # process durations, in profiles with message events
 
     @property
     def sketch(self) -> Sketch:
-        """Of process durations; written by the thread that owns the client. Many clients' may lose some: no lock."""
+        """Process durations, written without a lock by the thread that owns the client. With `shared`, some may be
+        lost."""
         self._sketch = self._sketch or Sketch()
         return self._sketch
 
     def fold(self, now_ns: int) -> None:
-        """Bring what was recorded of single messages into the windows."""
+        """Add what was recorded for single messages to the windows."""
         if self._sketch is not None:
             fresh = self._sketch.fresh()
             for window in self._windows if fresh else ():
                 window.add_bins(now_ns, fresh)
 
-    # -- what happened: each raises Absurd before it has added to any sum ---------------------------------------------
+    # -- one method for each event: each raises Invalid before it has added to any sum -------------------------------
 
     def started(self, now_ns: int, measurements: Measurements, metadata: Metadata) -> None:
         self.closed = self.ended = self._on_purpose = False
@@ -106,8 +107,9 @@ class History:
         if not self.up:
             self._down(now_ns)
 
-    def told_state(self, now_ns: int, measurements: Measurements, metadata: Metadata) -> None:
-        """What the client itself says, at its start or to a tracker that came later. News where nothing is known."""
+    def state(self, now_ns: int, measurements: Measurements, metadata: Metadata) -> None:
+        """The state the client itself emits, at its start or for a tracker that was started later. It is used only if
+        the state is not yet known."""
         self.closed = self.ended = False
         self.tags = (*self.tags[:1], *(own_tags(metadata) if self.tags else ()))
         self.own = {key: metadata[key] for key in (events.TAGS,) if key in metadata}
@@ -117,22 +119,23 @@ class History:
     def completed(self, now_ns: int, measurements: Measurements, metadata: Metadata) -> None:
         self._add(now_ns, connect_ns=measured(measurements, "duration"), completed=1)
         self._dial_over(now_ns)
-        if not metadata.get("reconnect"):  # a retry is usable at reconnect.success: after the login
+        if not metadata.get("reconnect"):  # a retry's link is usable at reconnect.success, after the login
             self._up(now_ns)
 
     def disconnected(self, now_ns: int, measurements: Measurements, metadata: Metadata) -> None:
-        """The link is down, however absurd its lifetime is; one that fell silent has been since its last byte."""
+        """The link is down, even if its lifetime is invalid; a link that fell silent has been down since its last
+        byte."""
         shaky, self._shaky = self._shaky, False
         self._on_purpose = metadata.get("reason") in ON_PURPOSE
         silent_ns = 0
         if metadata.get("reason") in _SILENT:
-            with contextlib.suppress(Absurd):
+            with contextlib.suppress(Invalid):
                 silent_ns = min(measured(measurements, key) for key in ("silent", "duration"))
         if self.blind_since_ns is None and not self._shared:
             self._silent_ns = silent_ns
         self._down(now_ns - silent_ns)
         if measured(measurements, "duration") < self._stable_ns and shaky and not self._on_purpose:
-            self._alarmed = True  # the same outage goes on: its alarm is raised once until a link was stable
+            self._alarmed = True  # the same outage continues: its alarm is raised only once until a link is stable
 
     def reconnected(self, now_ns: int, measurements: Measurements, metadata: Metadata) -> None:
         duration = measured(measurements, "duration") + self._silent_ns
@@ -153,13 +156,13 @@ class History:
         count, errors = measured(measurements, "count"), measured(measurements, "errors")
         direction = metadata.get("direction")
         if errors > count or direction not in ("received", "sent"):
-            raise Absurd
+            raise Invalid
         amounts = {"messages": count, "bad_messages": errors}
         if direction == "received":
             spent = measured(measurements, "process_time")
             longest = measured({"process_time_max": 0, **measurements}, "process_time_max")
             amounts["received"] = count
-            # Where the emitter does not say: none was handled if no time was spent on it.
+            # If the emitter does not report it: no message was handled if no time was spent.
             processed = measured({"processed": count if spent else 0, **measurements}, "processed")
             if processed:
                 amounts |= {"processed": processed, "process_ns": spent}
@@ -183,14 +186,14 @@ class History:
                 del self._errors[next(iter(self._errors))]
 
     def error_handled(self, now_ns: int, measurements: Measurements, metadata: Metadata) -> None:
-        """Counts at the moment of its error. One whose error the profile did not emit is left out."""
+        """Count at the time of the error. Ignored if the profile did not emit the error."""
         error_id = metadata.get("error_id")
         occurred_ns = self._errors.pop(error_id, None) if isinstance(error_id, str) else now_ns
         if occurred_ns is not None:
             self._add(occurred_ns, recovered=1)
 
     def client_closed(self, now_ns: int, measurements: Measurements, metadata: Metadata) -> None:
-        """A dial that closing cuts short is not counted, nor is a link that closing ended an outage."""
+        """A dial that closing interrupts is not counted, and a link that closing ended is not an outage."""
         if self.blind_since_ns is not None and not self._on_purpose:
             self._blind_over(now_ns)
         self.blind_since_ns = None
@@ -210,7 +213,7 @@ class History:
     # -- the link -----------------------------------------------------------------------------------------------------
 
     def blind_ns(self, window: Window, now_ns: int) -> int:
-        """Of the outage under way, the nanoseconds within the window."""
+        """The nanoseconds of the current outage that are within the window."""
         return 0 if self.blind_since_ns is None else now_ns - max(self.blind_since_ns, window.began_ns)
 
     def _dial_over(self, now_ns: int) -> None:
@@ -219,7 +222,7 @@ class History:
             self._add(now_ns, dials=1)
 
     def _watched(self) -> bool:
-        """Whether its links count: not those of many, nor the last events of a closed client."""
+        """Whether its links count: not with `shared`, nor for the last events of a closed client."""
         return not self._shared and not self.closed
 
     def _down(self, now_ns: int) -> None:
@@ -247,7 +250,7 @@ class History:
 
 
 HANDLERS: Final[Mapping[str, Callable[[History, int, Measurements, Metadata], None]]] = {
-    events.CLIENT_STATE: History.told_state,
+    events.CLIENT_STATE: History.state,
     events.CONNECTION_STARTED: History.started,
     events.CONNECTION_COMPLETED: History.completed,
     events.CONNECTION_DISCONNECTED: History.disconnected,

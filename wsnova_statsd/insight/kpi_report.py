@@ -1,4 +1,4 @@
-"""KPI rows: value, target, verdict, out of the amounts of a window; as a list, a text table and JSON.
+"""KPI rows: value, target and verdict, from the amounts of a window; as a list, a text table and JSON.
 
 Pure functions and values, no thread, no lock. The targets are the profile's; a value without data is None, never 0.
 """
@@ -16,7 +16,7 @@ from ..profiles import HIGH_IS_GOOD, KpiTargets
 from .sketch import quantile_of_bins
 from .window import Window, quantile
 
-OK, WARNING, CRITICAL = 0, 1, 2  # the Agent's statuses of a service check
+OK, WARNING, CRITICAL = 0, 1, 2  # the Agent's statuses for service checks
 _PROCESSING: Final = "processing_time_ms"
 _SUMS: Final = (
     *("dials", "completed", "connect_ns", "in_time", "too_late", "reconnects", "processed", "process_ns"),
@@ -24,13 +24,13 @@ _SUMS: Final = (
 )
 _MS: Final = 1_000_000  # nanoseconds
 _S: Final = 1_000_000_000
-_TENTH: Final = 0.1 * (1 + 1e-9)  # of a distance that binary fractions do not meet
+_TENTH: Final = 0.1 * (1 + 1e-9)  # a little more, because binary fractions are not exact
 
 
 class Kpi(NamedTuple):
-    """One row. `target` is the profile's (">" or "<", limit), or None; `ok` None without a value or a target; `n` how
-    many dials, outages, messages, errors or alerts the value is made of. `max` and `p95` (within 1/32 of itself, where
-    events of single messages are on) stand beside processing_time_ms."""
+    """One row. `target` is the profile's (">" or "<", limit), or None; `ok` is None without a value or a target; `n` is
+    the number of dials, outages, messages, errors or alerts behind the value. Only processing_time_ms has `max` and, if
+    events of single messages are on, `p95` (within 1/32 of itself)."""
 
     key: str
     value: float | None
@@ -46,8 +46,8 @@ class Kpi(NamedTuple):
 
     @property
     def status(self) -> int | None:
-        """OK; WARNING for a target missed by at most a tenth of its distance (a limit's from zero, a success rate's
-        from one), CRITICAL beyond; None without a verdict."""
+        """OK; WARNING for a target missed by at most a tenth of its distance (of a limit from zero, of a success rate
+        from one); CRITICAL beyond that; None without a verdict."""
         if self.ok is None or self.target is None or self.value is None:
             return None
         if self.ok:
@@ -62,12 +62,12 @@ def _text(value: float | None) -> str:
 
 
 class KpiReport(tuple[Kpi, ...]):
-    """The rows of one client, or of all. Its text is a table, in a notebook too."""
+    """The rows of one client, or of all clients. str() and notebooks show it as a table."""
 
     __slots__ = ()
 
     def _cells(self) -> list[tuple[str, ...]]:
-        """The table: its head, then a line for each row."""
+        """The cells of the table: the head, then one line for each row."""
         cells: list[tuple[str, ...]] = [("KPI", "value", "target", "ok", "n")]
         for row in self:
             target = "" if row.target is None else f"{row.target[0]} {row.target[1]:g}"
@@ -84,13 +84,13 @@ class KpiReport(tuple[Kpi, ...]):
         )
 
     def __repr__(self) -> str:
-        """How many targets are met, and which are missed."""
+        """The number of targets that are met, and those that are missed."""
         judged, missed = sum(row.ok is not None for row in self), [row for row in self if row.ok is False]
-        told = f"; missed: {', '.join(map(str, missed))}" if missed else ""
-        return f"<wsnova_statsd.KpiReport {judged - len(missed)} of {judged} targets met{told}>"
+        shown = f"; missed: {', '.join(map(str, missed))}" if missed else ""
+        return f"<wsnova_statsd.KpiReport {judged - len(missed)} of {judged} targets met{shown}>"
 
     def _repr_html_(self) -> str:
-        """What a notebook shows; a key or a value that is no text of ours is escaped."""
+        """The HTML for notebooks; keys and values are escaped."""
         head, *rows = (
             "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells)
             for tag, cells in zip(itertools.chain(["th"], itertools.repeat("td")), self._cells(), strict=False)
@@ -104,13 +104,13 @@ class KpiReport(tuple[Kpi, ...]):
 
     @property
     def status(self) -> int | None:
-        """The worst status of its rows, None if none has any."""
+        """The worst status of its rows; None if no row has one."""
         return max((row.status for row in self if row.status is not None), default=None)
 
 
 def report(window: Window, targets: KpiTargets, span_s: float, blind_ns: int | None, outages: int) -> KpiReport:
-    """All rows of a rolled window. `span_s` is how long it was watched, from a second up; `blind_ns` is None where
-    nothing is known of a link, and like `outages` includes an outage under way."""
+    """All rows of a rolled window. `span_s` is how long it was measured, at least a second; `blind_ns` is None if
+    nothing is known about a link. `blind_ns` and `outages` include the current outage."""
     sums = dict.fromkeys(_SUMS, 0) | window.sums
     dials, completed, processed, messages, errors = (
         sums[key] for key in ("dials", "completed", "processed", "messages", "errors")

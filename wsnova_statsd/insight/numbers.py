@@ -1,4 +1,4 @@
-"""Numbers as a person reads them, in at most nine characters with their unit. Pure, any thread."""
+"""Numbers for people to read, in at most nine characters with their unit. Pure functions, any thread."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 import re
 from typing import Final
 
-# What the last part of a metric's name tells of its unit.
+# The unit by the last part of a metric's name.
 _SUFFIXES: Final = (
     (re.compile(r"(?:^|[._])(?:ms|millis|milliseconds)$"), "millisecond"),
     (re.compile(r"(?:^|[._])(?:s|sec|secs|seconds)$"), "second"),
@@ -19,12 +19,12 @@ _THOUSANDS: Final = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1, ""))
 
 
 def unit_by_name(name: str) -> str:
-    """What a metric's values count, as its name says; '' if it does not."""
+    """The unit of a metric's values by its name; '' if the name does not say."""
     return next((unit for suffix, unit in _SUFFIXES if suffix.search(name)), "")
 
 
 def figure(value: float | None, unit: str = "") -> str:
-    """A number with the unit that suits its size, if it is a time or a size; '' for None."""
+    """A number, with the unit that fits its magnitude if it is a time or a size; '' for None."""
     if value is None or not math.isfinite(value):
         return "" if value is None else str(value)
     if unit in _SECONDS:
@@ -38,7 +38,7 @@ def figure(value: float | None, unit: str = "") -> str:
 
 
 def time_of(seconds: float) -> str:
-    """A length of time."""
+    """A duration with its unit."""
     if not seconds:
         return "0 s"
     size = next((one for one in _TIMES if abs(seconds) >= one[0]), _TIMES[-1])
@@ -46,7 +46,7 @@ def time_of(seconds: float) -> str:
 
 
 def number(value: float) -> str:
-    """A plain number: whole to a million, else three digits."""
+    """A plain number: whole numbers in full up to a million, others with three digits."""
     if value == round(value) and abs(value) < 1e6:
         return f"{value:,.0f}"
     if abs(value) < 0.001:
@@ -58,7 +58,7 @@ def number(value: float) -> str:
 
 
 def _three(value: float) -> str:
-    """Three digits; a whole number without a fraction."""
+    """A number with three digits; a whole number without a fraction."""
     size = abs(value)
     if size >= 100 or (value == round(value) and size < 1e4):
         return f"{value:.0f}"

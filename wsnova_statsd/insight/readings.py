@@ -1,7 +1,8 @@
-"""What a reporter has counted, as figures for a person: what is new since the last look, and what it all came to.
+"""What a reporter has counted, as figures for people: what is new since the last look, and the totals.
 
-It reads the reporter's own store, beside the reporter: nothing is counted twice, nothing taken away, and whether the
-Agent takes what is sent changes nothing. One thread at a time, never the main thread: it takes the store's lock.
+It reads the reporter's own store without changing what the reporter sends: nothing is counted twice or removed, and it
+does not matter whether the Agent accepts what is sent. One thread at a time, never the main thread: it takes the
+store's lock.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ from ..metrics.store import Store
 from .numbers import unit_by_name
 from .spread import Figures, Spread
 
-_COMPANION: Final = ".distribution"  # of a gauge, with the same values
-_UNITS: Final = {1e3: "microsecond", 1e6: "millisecond", 1e9: "second"}  # by what nanoseconds are divided by
+_COMPANION: Final = ".distribution"  # ends the name of a gauge's companion, which has the same values
+_UNITS: Final = {1e3: "microsecond", 1e6: "millisecond", 1e9: "second"}  # by the divisor of nanoseconds
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One series since the last look, or since the start. `gained` is what it counted, or how many values there were;
-    `value` a gauge's last value; `unit` what values are in, '' if that is not known."""
+    """One series since the last look, or since the start. `gained` is what it counted, or the number of values; `value`
+    is a gauge's last value; `unit` is the unit of the values, '' if it is not known."""
 
     name: str
     kind: Kind
@@ -36,7 +37,7 @@ class Reading:
 
 
 class _Samples:
-    """The samples of one series since the last look and before it; written under the store's lock."""
+    """The samples of one series, since the last look and before it; written under the store's lock."""
 
     __slots__ = ("before", "now")
 
@@ -49,15 +50,15 @@ class _Samples:
 
 
 class Readings:
-    """Looks at one store. Makes its series keep spreads from now on."""
+    """Reads one store. From now on its series keep spreads."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._seen: dict[int, tuple[Series, float, float | None]] = {}  # by identity: total and value at the last look
-        store.hears = _Samples
+        store.new_sink = _Samples
 
     def take(self, *, whole: bool = False) -> list[Reading]:
-        """The series that gained something since the last look, or with `whole` all that ever had a value."""
+        """The series that gained something since the last look or, with `whole`, all that ever had a value."""
         self._store.fold()
         with self._store.lock:
             seen, self._seen = self._seen, {}
@@ -69,27 +70,27 @@ class Readings:
     ) -> Reading | None:
         total, value = converted(plain(series.total), series.divisor if series.kind == "sum" else None), series.value
         self._seen[id(series)] = (series, total, value)
-        samples = series.hears
+        samples = series.sink
         if samples is None and series.kind in SAMPLED:
-            samples = series.hears = _Samples()
+            samples = series.sink = _Samples()
         spread: Spread | None = None
         if isinstance(samples, _Samples):
             spread, together = samples.now, samples.before.merged(samples.now)
             samples.before, samples.now = together, Spread()
             spread = together if whole else spread
-        told, last = (before[1], before[2]) if before is not None and not whole else (0.0, None)
+        seen, last = (before[1], before[2]) if before is not None and not whole else (0.0, None)
         if series.kind == "gauge":
             if value is None or value == last:
                 return None
             return Reading(series.name, "gauge", series.tags, 0, converted(value, series.divisor), None, _unit(series))
-        if total == told:
+        if total == seen:
             return None
         figures = None if spread is None else spread.figures(series.divisor)
-        return Reading(series.name, series.kind, series.tags, total - told, None, figures, _unit(series))
+        return Reading(series.name, series.kind, series.tags, total - seen, None, figures, _unit(series))
 
 
 def _unit(series: Series) -> str:
-    """As the definition converts it, else as the name says."""
+    """The unit of a series: by the definition's conversion or, without one, by the name."""
     if series.divisor in _UNITS:
         return _UNITS[series.divisor]
     if series.name.endswith(".size"):
@@ -98,7 +99,7 @@ def _unit(series: Series) -> str:
 
 
 def _joined(found: list[Reading]) -> list[Reading]:
-    """With each gauge and its companion, the distribution of the same values, as one."""
+    """The readings with each gauge and its companion, the distribution of the same values, joined into one."""
     by_key = {(one.name, one.tags): one for one in found}
     joined = []
     for one in found:

@@ -1,8 +1,8 @@
 """Alert rules, as data: which events a rule judges, when it fires, and when its incident is over.
 
-`judge` gets one event and answers with a Breach, with CALM once it is over, or with None. It runs in the emitting
-thread, under a lock of its rule: it must not wait. A rule is frozen; what it has to remember of a client it keeps in
-what `memory` made for that client, bounded. An event without usable measurements is left out and counted.
+`judge` receives one event and returns a Breach, CALM when the incident is over, or None. It runs in the emitting
+thread, under the rule's lock: it must not wait. A rule is frozen; what it remembers of a client, which must be bounded,
+is in the object that `memory` made for that client. An event without usable measurements is skipped and counted.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ _TYPES: Final = ("error", "warning", "info")  # a recovery is a success
 _MAX_NAME: Final = 200
 _HIGHEST: Final = 10**18  # thirty years in ns
 _TAG: Final = re.compile(r"[A-Za-z][A-Za-z0-9_./-]{,99}\Z")
-_REDIRECTING: Final = re.compile(r"host\Z|dd\.internal", re.IGNORECASE)  # by which the Agent names another host
+_REDIRECTING: Final = re.compile(r"host\Z|dd\.internal", re.IGNORECASE)  # by these the Agent changes the host
 _UPPER: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
 class Unusable(Exception):
-    """An event lacks a measurement that its rule reads, or has an absurd one."""
+    """An event lacks a measurement that its rule reads, or the measurement is invalid."""
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One event as a rule gets it; `at` is when, on the watch's clock, in seconds."""
+    """One event as a rule receives it; `at` is its time on the clock of Alerts, in seconds."""
 
     event: str
     measurements: Mapping[str, Any]
@@ -45,34 +45,34 @@ class Seen:
 
     @property
     def client(self) -> str:
-        """The client's id, empty if it is not told."""
+        """The client's id; empty if the event has none."""
         return str(self.metadata.get("client_id") or "")[:_MAX_NAME]
 
     @property
     def type(self) -> str:
-        """The message's type, empty if it is not told."""
+        """The message's type; empty if the event has none."""
         return str(self.metadata.get("type") or "")[:_MAX_NAME]
 
     def word(self, key: str) -> str:
-        """A short text of the metadata for an alert's words: redacted, in every profile; empty if it is not there."""
+        """A short text of the metadata for an alert's text, redacted in every profile; empty if it is missing."""
         return redact_text(str(self.metadata.get(key) or ""), _MAX_NAME)
 
     def number(self, key: str) -> int | float:
-        """A measurement. Raises Unusable unless it is a number from zero to what no clock and no counter reaches."""
+        """A measurement. Raises Unusable unless it is a number from 0 to 1e18, which no clock or counter reaches."""
         value = number(self.measurements.get(key))
         if value is None or not 0 <= value <= _HIGHEST:
             raise Unusable(key)
         return value
 
     def known(self, key: str) -> int | float | None:
-        """A measurement that an emitter may leave out: None if it is not there. Raises Unusable."""
+        """A measurement that an emitter may omit: None if it is missing. Raises Unusable."""
         return self.number(key) if key in self.measurements else None
 
 
 @dataclass(frozen=True, slots=True)
 class Breach:
-    """A rule fires. `value`, in the rule's unit, is what the highest and the p95 are taken of; `type` is the message
-    type that the incident is kept for, empty where the rule knows none, `by` further tags, such as `instrument:AAA`."""
+    """A rule fires. The highest and the p95 are those of `value`, which is in the rule's unit. `type` is the message
+    type of the incident, empty if the rule knows none; `by` are further tags, such as `instrument:AAA`."""
 
     title: str
     text: str
@@ -83,9 +83,10 @@ class Breach:
 
 @dataclass(frozen=True, slots=True)
 class Calm:
-    """The rule's incidents of this client are over: those of one message type, and with these tags, or all (None).
+    """The rule's incidents of this client are over: those of one message type and with these tags, or all (None).
 
-    They are over `after` seconds from now, unless the rule answers otherwise before; with infinity not until it does.
+    They are over `after` seconds from now, unless the rule returns another verdict before; with infinity they stay open
+    until it does.
     """
 
     type: str | None = None
@@ -98,10 +99,11 @@ CALM: Final = Calm()
 
 @dataclass(frozen=True)
 class Rule:
-    """Derive from it, name the events it `hears`, and write `judge`.
+    """Base of alert rules. Derive from it, set `hears` to the events it judges, and write `judge`.
 
-    At most one alert leaves per incident and `cool_down` seconds. `passes`: an incident without a breach for a whole
-    cool-down is over; else `judge` has to return CALM. Raises ConfigurationError for what is not usable, at once.
+    At most one alert is sent per incident in `cool_down` seconds. With `passes`, an incident without a breach for a
+    whole cool-down is over; without it, `judge` has to return CALM. Raises ConfigurationError at once for an invalid
+    value.
 
     Args:
         cool_down: Seconds in which an incident sends at most one alert, from 0. Default: 60.
@@ -110,13 +112,13 @@ class Rule:
     cool_down: float = field(default=COOL_DOWN, kw_only=True)
 
     hears: ClassVar[tuple[str, ...]] = ()
-    subject: ClassVar[str] = "alert"  # the recovery is of this
-    noun: ClassVar[str] = "occurrences"  # an alert stands for so many of these
+    subject: ClassVar[str] = "alert"  # what the title of a recovery names
+    noun: ClassVar[str] = "occurrences"  # what an alert counts
     unit: ClassVar[str] = ""
     passes: ClassVar[bool] = True
     alert_type: ClassVar[AlertType] = "warning"
 
-    if not TYPE_CHECKING:  # a checker goes by the fields
+    if not TYPE_CHECKING:  # type checkers use the fields
 
         def __new__(cls, *args: object, **kwargs: object) -> Rule:
             known_keys(cls.__name__, kwargs, [one.name for one in fields(cls)])
@@ -136,7 +138,7 @@ class Rule:
         return _UPPER.sub("_", type(self).__name__).lower()
 
     def fitted(self, profile: Profile) -> Rule:
-        """The rule as it holds under this profile. Raises ConfigurationError if it cannot."""
+        """The rule with defaults from this profile. Raises ConfigurationError if it does not fit the profile."""
         return self
 
     def listens(self) -> tuple[str, ...]:
@@ -144,39 +146,39 @@ class Rule:
         return self.hears
 
     def memory(self) -> Any:
-        """What `judge` may remember of one client."""
+        """A new memory for one client, which `judge` may change."""
         return None
 
     def judge(self, seen: Seen, memory: Any) -> Breach | Calm | None:
-        """Whether the rule fires at this event. Raises Unusable to leave it out."""
+        """Whether the rule fires at this event. Raises Unusable to skip the event."""
         raise NotImplementedError(f"{type(self).__name__} has no judge(seen, memory)")
 
     def metric(self) -> Definition | None:
-        """The metric that it judges, which the reporter ships as well."""
+        """The metric that the rule judges, which the reporter then sends too."""
         return None
 
     def shown(self, value: float) -> str:
-        """A value with its unit, for a text, which is exact; titles round to four digits."""
+        """A value with its unit, for texts, which are exact; titles round to four digits."""
         return f"{exact(value)}{self.unit}"
 
 
 def exact(value: float) -> str:
-    """A number with all of its digits, but not those that binary fractions add."""
+    """A number with all its digits, except those that binary fractions add."""
     return f"{value:.15g}"
 
 
 def rounded(value: float, digits: int = 4) -> str:
-    """A number in so many digits, for a title, without an exponent."""
+    """A number rounded to `digits` digits, without an exponent, for titles."""
     return format(Decimal(f"{value:.{digits}g}"), "f")
 
 
 @dataclass(frozen=True)
 class When(Rule):
-    """A rule of your own from a function. An incident is of one client, message type and value of each of `by`.
+    """Your own rule from a function. An incident is of one client, message type and value of each of `by`.
 
     Args:
         title: The title of its alerts.
-        source: A metric definition, whose metric is sent as well, or the name of an event.
+        source: A metric definition, whose metric is sent too, or the name of an event.
         fires: A function of the value in the metric's unit, or of the event's measurements and metadata. If it returns
             True, or a title, the rule fires; CALM ends the incident.
         alert_type: "error", "warning" or "info". Default: "warning".
@@ -187,19 +189,19 @@ class When(Rule):
     title: str
     source: str | Definition
     fires: Callable[..., object]
-    alert_type: AlertType = field(default="warning", kw_only=True)  # type: ignore[misc]  # here it may be given
+    alert_type: AlertType = field(default="warning", kw_only=True)  # type: ignore[misc]  # a field here
     by: Iterable[str] | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not isinstance(self.title, str) or not self.title:
-            raise ConfigurationError(f"When's title is {self.title!r}; give a short text")
+            raise ConfigurationError(f"When's title is {self.title!r}; pass a short text")
         if not isinstance(self.source, str | Definition) or not self.source:
-            raise ConfigurationError(f"When's source is {self.source!r}; give an event's name or a metric definition")
+            raise ConfigurationError(f"When's source is {self.source!r}; pass an event's name or a metric definition")
         if isinstance(self.source, Definition) and not isinstance(self.source.measurement, str):
-            raise ConfigurationError(f"When's source {self.source.name!r} measures nothing; give a gauge or the event")
+            raise ConfigurationError(f"When's source {self.source.name!r} measures nothing; pass a gauge or the event")
         if not callable(self.fires):
-            raise ConfigurationError(f"When's fires is {self.fires!r}; give a function")
+            raise ConfigurationError(f"When's fires is {self.fires!r}; pass a function")
         arguments = ("value",) if isinstance(self.source, Definition) else ("measurements", "metadata")
         checks.function("When's fires", self.fires, *arguments)
         object.__setattr__(self, "by", None if self.by is None else _names(self.by))
@@ -237,7 +239,7 @@ class When(Rule):
         return Breach(title, f"{self.title}{about}.", value, seen.type, by)
 
     def _pairs(self) -> list[tuple[str, str]]:
-        """The tags of its incidents, with their metadata keys; client and type are known anyway."""
+        """The tags of its incidents with their metadata keys, without client and type, which every incident has."""
         known = dict(self.source.tags) if isinstance(self.source, Definition) else {}
         chosen = known if self.by is None else {name: known.get(name, name) for name in self.by}
         return [(name, key) for name, key in chosen.items() if key not in ("client_id", "type")]
@@ -248,6 +250,6 @@ def _names(by: Any) -> tuple[str, ...]:
     fit = {one for one in names if isinstance(one, str) and _TAG.match(one) and not _REDIRECTING.match(one)}
     if len(fit) != len(names):
         raise ConfigurationError(
-            f"When's by is {by!r}; give different names of tags or metadata keys, but not host, such as ('instrument',)"
+            f"When's by is {by!r}; pass different names of tags or metadata keys, but not host, such as ('instrument',)"
         )
     return names

@@ -1,4 +1,4 @@
-"""The seven situations that are worth an alert, as rules. Pure; sums of a client's last while are in window.py."""
+"""The seven situations that are worth an alert, as rules. Pure; the rolling sums of a client are in window.py."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .kpi_history import ON_PURPOSE
 from .rules import CALM, Breach, Calm, Rule, Seen, Unusable, exact, rounded
 from .window import Drift, Errors
 
-SAMPLING: Final = 1.0  # seconds: sums of messages come once in this time
+SAMPLING: Final = 1.0  # seconds between two sums of messages
 _SUMS: Final = f"sums of messages are {SAMPLING:g} s apart"
 _QUIET: Final = 2 * SAMPLING  # without sums for longer than this, a client has received nothing for a while
 
@@ -41,11 +41,11 @@ class SlowProcessing(Rule):
         self._at_least("threshold_ms", 0.0)
 
     def fitted(self, profile: Profile) -> SlowProcessing:
-        """Refuse a threshold that the profile's events cannot reach down to."""
+        """Refuse a threshold below the duration from which the profile emits events."""
         if self.threshold_ms < profile.slow_after * 1000:
             raise ConfigurationError(
-                f"SlowProcessing's threshold_ms is {self.threshold_ms:g}, below the profile's slow_after of "
-                f"{profile.slow_after * 1000:g} ms, below which none is emitted; lower slow_after with profile.replace"
+                f"SlowProcessing's threshold_ms is {self.threshold_ms:g}, but the profile emits no event below its "
+                f"slow_after of {profile.slow_after * 1000:g} ms; lower slow_after with profile.replace"
             )
         return self
 
@@ -64,7 +64,7 @@ class SlowProcessing(Rule):
 
 @dataclass(frozen=True)
 class StuckHandler(Rule):
-    """`message.process.stuck`: a handler still runs. Over when the message is counted among those dealt with."""
+    """`message.process.stuck`: a handler still runs. Over when the message is counted as processed."""
 
     hears: ClassVar[tuple[str, ...]] = (
         events.MESSAGE_PROCESS_STUCK,
@@ -91,7 +91,7 @@ class StuckHandler(Rule):
             return Breach(f"Stuck handler: {so_far:.1f}s for {kind}", text, so_far, kind)
         if not memory:
             return None
-        back = seen.event == events.MESSAGE_PROCESS_SLOW  # emitted by the owner, after a message
+        back = seen.event == events.MESSAGE_PROCESS_SLOW  # emitted by the owner thread, after a message
         if not back and seen.metadata.get("direction") == "received":
             back = seen.number("process_time_max") >= min(memory)
         if back:
@@ -100,7 +100,7 @@ class StuckHandler(Rule):
 
 
 def _split(seen: Seen, duration: float) -> str:
-    """How its time went; empty where the platform cannot read another thread's clock."""
+    """How the handler spent its time; empty if the platform cannot read another thread's clock."""
     spent = number(seen.measurements.get("cpu_time"))
     if spent is None or not 0 <= spent <= 2 * duration or not duration:
         return ""
@@ -109,7 +109,7 @@ def _split(seen: Seen, duration: float) -> str:
 
 
 def _stack(seen: Seen) -> str:
-    """The frames of the event, innermost first; what leaves the process is redacted in every profile."""
+    """The frames of the event, innermost first, redacted in every profile."""
     stack = seen.metadata.get("stack")
     lines = [redact_text(line) for line in stack if isinstance(line, str)] if isinstance(stack, list | tuple) else []
     return "\n".join(["Innermost frame first:", *lines]) if lines else "Its stack is not known."
@@ -118,11 +118,10 @@ def _stack(seen: Seen) -> str:
 @dataclass(frozen=True)
 class RetriesExhausted(Rule):
     """`connection.reconnect.failed` with final=true: the alarm of an outage. Over when a link has been up for
-    `stable_s` seconds, or was ended on purpose.
+    `stable_s` seconds, or was closed on purpose.
 
     Args:
-        stable_s: Seconds after which a link that is back ends the incident, from 0. Default: None, the profile's
-            stable_after.
+        stable_s: Seconds after which a new link ends the incident, from 0. Default: None, the profile's stable_after.
     """
 
     stable_s: float | None = None
@@ -153,14 +152,14 @@ class RetriesExhausted(Rule):
             lasted = (seen.known("duration") or 0) >= stable * 1e9
             return CALM if lasted or seen.metadata.get("reason") in ON_PURPOSE else Calm(after=math.inf)
         if seen.event == events.CONNECTION_COMPLETED and seen.metadata.get("reconnect"):
-            return None  # a retry is usable at reconnect.success: after the login
+            return None  # a retry's link is usable at reconnect.success, after the login
         if seen.event != events.CONNECTION_RECONNECT_FAILED:
             return Calm(after=stable)
         if seen.metadata.get("final") is not True:
             return None
         attempt, duration, reason = seen.number("attempt"), seen.number("duration") / 1e9, seen.word("reason")
         what = f"retry {attempt:g} failed with {reason}, {self.shown(duration)} after the link was lost"
-        if attempt and not duration:  # none of them failed
+        if attempt and not duration:  # no attempt failed, but no link lasted
             what = f"{attempt:g} retries made no link that lasted; the last one ended with {reason}"
         text = f"{redact_url(str(seen.metadata.get('uri')))}: {what}."
         return Breach(f"Retries exhausted: {reason}", text, duration)
@@ -168,7 +167,7 @@ class RetriesExhausted(Rule):
 
 @dataclass(frozen=True)
 class AuthFailed(Rule):
-    """`auth.failed`. Over when a login is accepted, as far as the profile emits that."""
+    """`auth.failed`. Over when a login is accepted, if the profile emits that."""
 
     hears: ClassVar[tuple[str, ...]] = (
         events.AUTH_FAILED,
@@ -195,8 +194,8 @@ class AuthFailed(Rule):
 
 @dataclass(frozen=True)
 class ErrorRate(Rule):
-    """The share of messages with an error, both directions, is above `limit` for a whole window of `window_s` seconds
-    with `at_least` messages. A burst that is shorter than the window does not fire.
+    """The share of messages with an error, in both directions, is above `limit` for a whole window of `window_s`
+    seconds with at least `at_least` messages. A burst shorter than the window does not fire.
 
     Args:
         window_s: Seconds of the window, from 1. Default: 60.
@@ -222,14 +221,14 @@ class ErrorRate(Rule):
         if self.limit is not None:
             self._at_least("limit", 0.0)
             if self.limit >= 1:
-                raise ConfigurationError(f"ErrorRate's limit is {self.limit!r}; give a share below 1, such as 0.001")
+                raise ConfigurationError(f"ErrorRate's limit is {self.limit!r}; pass a share below 1, such as 0.001")
 
     def fitted(self, profile: Profile) -> ErrorRate:
         if self.limit is not None:
             return self
         target = profile.kpi_targets.get("message_error_rate")
         if target is None:
-            raise ConfigurationError(f"ErrorRate has no limit, and profile {profile.name!r} no target; give limit=")
+            raise ConfigurationError(f"ErrorRate has no limit, and profile {profile.name!r} no target; pass limit=")
         return replace(self, limit=target[1])
 
     def memory(self) -> Errors:
@@ -251,7 +250,7 @@ class ErrorRate(Rule):
 @dataclass(frozen=True)
 class LatencyDrift(Rule):
     """The mean processing time of the last `window_s` seconds is above `factor` times that of the `baseline_s` seconds
-    before them, with `at_least` messages in each.
+    before them, with at least `at_least` messages in each.
 
     Args:
         window_s: Seconds of the window, from 1. Default: 60.
@@ -296,7 +295,7 @@ class LatencyDrift(Rule):
 
 
 class _Stretch:
-    """Since when a client is behind, None if it is not, and until when that is known."""
+    """Since when a client has been behind, None if it is not, and until when that is known."""
 
     __slots__ = ("since", "until")
 
@@ -307,9 +306,9 @@ class _Stretch:
 
 @dataclass(frozen=True)
 class FallingBehind(Rule):
-    """A client has not kept up with its feed for `for_s` seconds without interruption: what waits takes more than
-    `behind_ms` to deal with, or messages are older than that on average when they are handed out (where the protocol
-    knows `sent_at`), or the reader never had to wait for input. Over when none of this holds.
+    """A client has not kept up with its feed for `for_s` seconds without interruption: the waiting messages take more
+    than `behind_ms` to process, or messages are on average older than that when they are handed out (if the protocol
+    knows `sent_at`), or the reader never had to wait for input. Over when none of these is true.
 
     Args:
         behind_ms: Milliseconds that a client may be behind, from 0. Default: 1000.
@@ -340,7 +339,7 @@ class FallingBehind(Rule):
             return None
         count, waiting = seen.number("count"), seen.known("waiting")
         late = max(behind or 0, lag / count if lag and count else 0) / 1e6
-        restless = idle == 0 and bool(count or waiting)  # else it is one handler that takes long, and nothing waits
+        restless = idle == 0 and bool(count or waiting)  # otherwise one handler is slow, but no message waits
         began = seen.at - seen.number("window") / 1e9
         if late <= self.behind_ms and not restless:
             memory.since = None
@@ -359,8 +358,8 @@ class FallingBehind(Rule):
 
 
 def default_rules(profile: Profile) -> list[Rule]:
-    """The rules of a Monitor that was given none: all that fit the profile."""
-    # a profile that calls a message slow later than the guide does moves the alert with it
+    """The default rules of a Monitor: all that fit the profile."""
+    # If the profile's slow_after is higher than the guide's limit, the alert's threshold is too.
     slow = SlowProcessing(max(100.0, profile.slow_after * 1000))
     rules: list[Rule] = [slow, StuckHandler(), RetriesExhausted(), AuthFailed(), FallingBehind(), LatencyDrift()]
     if profile.kpi_targets.get("message_error_rate") is not None:

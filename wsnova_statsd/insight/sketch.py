@@ -1,7 +1,7 @@
-"""A sketch of a distribution: values counted in bins as fine as the values are small, and asked for a quantile.
+"""A sketch of a distribution: counts values in bins whose width grows with the values, and returns quantiles.
 
-A sketch is written by one thread without a lock, message by message, and read by any other. While values come fast it
-looks at some of them, which stand for those between; what it costs is then an addition and a comparison.
+A sketch is written by one thread without a lock, message by message, and read by any thread. If values come fast it
+counts only some of them, which stand for those in between; the others cost an addition and a comparison.
 """
 
 from __future__ import annotations
@@ -11,21 +11,21 @@ import random
 from collections.abc import Callable, Mapping
 from typing import Final
 
-_STEPS: Final = 32  # 16 bins between a power of two and the next: a bin's middle is within 1/32 of what it holds
-_ENOUGH: Final = 1000  # values looked at, after which every other one will do
+_STEPS: Final = 32  # 16 bins between two powers of two: a bin's middle is within 1/32 of the values in it
+_ENOUGH: Final = 1000  # values, after which half as many are enough
 
 
 class Sketch:
-    """`record(value)` counts a number, zero or more, in the writer's thread. `settle(count)`, called now and then with
-    how many there were since the last time, sets which share of the next ones is looked at."""
+    """`record(value)` counts a number, zero or more, in the writer's thread. `settle(count)`, called from time to time
+    with the number of values since the last call, sets which share of the next values is counted."""
 
     __slots__ = ("_bins", "_every", "_read", "_seen", "record", "settle")
 
     def __init__(self) -> None:
-        self._bins: dict[int, int] = {}  # only ever growing
-        self._read: dict[int, int] = {}  # what `fresh` has returned of them
-        self._every = 1  # one in so many is looked at
-        self._seen = 0  # values looked at since that changed
+        self._bins: dict[int, int] = {}  # counts only grow
+        self._read: dict[int, int] = {}  # the part of them that `fresh` has returned
+        self._every = 1  # one in this many values is counted
+        self._seen = 0  # values counted since `_every` changed
         bins, passed, due = self._bins, 0, 1
 
         def record(value: float) -> None:
@@ -46,15 +46,15 @@ class Sketch:
         self.settle: Callable[[int], None] = settle
 
     def _gap(self) -> int:
-        """To the next value that is looked at; at random, so that no pattern in the data meets it."""
+        """The distance to the next value to count; random, so that no pattern in the data coincides with it."""
         self._seen += 1
         if self._seen > _ENOUGH:
             self._every, self._seen = self._every * 2, 0
         return 1 + int(random.random() * (2 * self._every - 1))
 
     def fresh(self) -> dict[int, int]:
-        """The counts by bin that came since this was asked last."""
-        bins = self._bins.copy()  # atomic: the writer goes on
+        """The counts by bin since the last call."""
+        bins = self._bins.copy()  # atomic: the writer continues meanwhile
         if bins == self._read:
             return {}
         read = self._read
@@ -70,7 +70,7 @@ def bin_of(value: float) -> int:
 
 
 def quantile_of_bins(bins: Mapping[int, int], share: float) -> float | None:
-    """The nearest-rank quantile of counted values, right within 1/32 of itself; None of nothing."""
+    """The nearest-rank quantile of counted values, exact within 1/32 of itself; None without values."""
     rank, seen = math.ceil(share * sum(bins.values())), 0
     for one in sorted(bins):
         seen += bins[one]
@@ -80,6 +80,6 @@ def quantile_of_bins(bins: Mapping[int, int], share: float) -> float | None:
 
 
 def middle_of(one: int) -> float:
-    """The number in the middle of a bin, which stands for all that the bin holds."""
+    """The number in the middle of a bin, which stands for all values in it."""
     exponent, step = divmod(one, _STEPS)
     return math.ldexp((step + 0.5) / _STEPS, exponent)

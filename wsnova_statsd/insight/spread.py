@@ -1,6 +1,6 @@
-"""A spread: how many values there were, their mean, quantiles and maximum, without the values themselves.
+"""A spread: the number of values, their mean, quantiles and maximum, without the values themselves.
 
-Written and read by one caller at a time. Memory is bounded by the bins, some 30 for each power of two.
+Written and read by one caller at a time. Memory is bounded by the bins, 16 for each power of two.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from typing import Final
 
 from .sketch import bin_of, middle_of
 
-_LOOKED_AT: Final = 200  # values of one batch that are sorted into bins: they stand for all of it
+_LOOKED_AT: Final = 200  # values of one batch that are sorted into bins: they stand for the whole batch
 _APART: Final = 1 << 20  # more than any bin's number: keeps the bins of numbers above and below zero apart
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Of some values; the quantiles are right within 1/32 of themselves."""
+    """The figures of some values; quantiles are exact within 1/32 of themselves."""
 
     n: float
     mean: float
@@ -29,7 +29,7 @@ class Figures:
 
 
 class Spread:
-    """Values added up. The bins hold a part of them that stands for all."""
+    """A number of values. The bins count a part of them that stands for all."""
 
     __slots__ = ("bins", "greatest", "n", "sum")
 
@@ -40,7 +40,7 @@ class Spread:
         self.bins: dict[int, float] = {}
 
     def add(self, values: Sequence[float], weight: float) -> None:
-        """Take values, one at least, each of which stands for `weight` of them."""
+        """Add values, at least one; each stands for `weight` values."""
         many = len(values) * weight
         self.n += many
         self.sum += math.fsum(values) * weight
@@ -52,7 +52,7 @@ class Spread:
             self.bins[which] = self.bins.get(which, 0.0) + each
 
     def merged(self, other: Spread) -> Spread:
-        """The values of both."""
+        """A spread of the values of both."""
         both = Spread()
         both.n, both.sum = self.n + other.n, self.sum + other.sum
         both.greatest = max(self.greatest, other.greatest)
@@ -62,7 +62,7 @@ class Spread:
         return both
 
     def figures(self, divisor: float | None = None) -> Figures | None:
-        """What they came to, each divided by `divisor` if there is one; None of nothing."""
+        """The figures, each divided by `divisor` if there is one; None without values."""
         if not self.n:
             return None
         p50, p95 = (min(one, self.greatest) for one in _quantiles(self.bins, (0.5, 0.95)))
@@ -71,12 +71,12 @@ class Spread:
 
 
 def _bin(value: float) -> int:
-    """Bins in the order of their numbers, also below zero."""
+    """The bin of a number; bins are in the order of the numbers, also below zero."""
     return 0 if not value else bin_of(value) + _APART if value > 0 else -bin_of(-value) - _APART
 
 
 def _quantiles(bins: dict[int, float], shares: tuple[float, ...]) -> list[float]:
-    """The nearest-rank quantiles of counted values; the shares ascend."""
+    """The nearest-rank quantiles of counted values; the shares must ascend."""
     wanted, whole, seen, found = list(shares), math.fsum(bins.values()), 0.0, []
     for which in sorted(bins):
         seen += bins[which]

@@ -1,4 +1,4 @@
-"""Turns: pieces of work that are done one at a time, also where a signal's handler comes in the midst of one."""
+"""Turns: pieces of work that run one at a time, even if a signal handler interrupts one of them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final
 
 
 class Turns:
-    """`take(work)` from any thread. Holders of `lock` keep out the work of other threads."""
+    """Call `take(work)` from any thread. While a thread holds `lock`, the work of other threads waits."""
 
     __slots__ = ("_busy", "_work", "lock")
 
@@ -19,13 +19,13 @@ class Turns:
         self._busy = False
 
     def take(self, work: Callable[[], object]) -> None:
-        """Do a piece of work under the lock: now or, if this thread is in the midst of another piece, right after it.
+        """Run a piece of work under the lock: now or, if this thread is in the midst of another piece, right after it.
 
         Waits for other threads, never for this one. Raises what the work raises.
         """
         with self.lock:
             self._work.append(work)
-            while self._work and not self._busy:  # again, for what was left in the midst of the last line
+            while self._work and not self._busy:  # again, for work that was queued during the last line
                 try:
                     self._busy = True
                     while self._work:

@@ -1,8 +1,8 @@
-"""Rolling windows: what was added in the last while, in a bounded number of slices of time that leave it one by one.
+"""Rolling windows: recent amounts, in a bounded number of time slices that expire one by one.
 
-`Window` keeps any amounts of one client, for the KPIs, fed with moments in nanoseconds of a monotonic clock. `Sums`
-keeps two sums, for the alert rules, fed with seconds; `Errors` and `Drift` are what two rules conclude from them.
-Plain data, no thread, no lock: the caller has one. Adding takes the same work whatever was added before.
+`Window` keeps any amounts of one client, for the KPIs; its times are nanoseconds of a monotonic clock. `Sums` keeps two
+sums, for the alert rules; its times are seconds. `Errors` and `Drift` draw the conclusions of two rules from them.
+Plain data, no thread, no lock: the caller has one. Adding costs the same whatever was added before.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping
 from typing import Final, TypeVar
 
-SAMPLES: Final = 256  # of a slice; of more than these a random choice is kept
-_SLOTS: Final = 60  # of Sums: what is older than its span leaves in steps of a sixtieth
+SAMPLES: Final = 256  # samples that a slice keeps; of more, a random choice
+_SLOTS: Final = 60  # slots of Sums: old values expire in steps of a sixtieth of its span
 _Key = TypeVar("_Key", str, int)
 
 
@@ -32,9 +32,9 @@ class _Slice:
 
 
 class Window:
-    """The last `count` slices of `slice_ns` each, the one under way among them: at most their sum, less by up to one.
+    """The last `count` slices of `slice_ns` each, including the current one: at most their total, up to one slice less.
 
-    `sums` and `bins` are the totals of what is in the window; `roll` first, where time may have passed.
+    `sums` and `bins` are the totals in the window; call `roll` first if time may have passed.
     """
 
     __slots__ = ("_count", "_newest", "_slice_ns", "_slices", "bins", "sums")
@@ -48,23 +48,23 @@ class Window:
         self.bins: defaultdict[int, int] = defaultdict(int)
 
     def roll(self, now_ns: int) -> None:
-        """Take out the slices that are too old by now."""
+        """Remove the slices that have become too old."""
         newest = now_ns // self._slice_ns
         if newest > self._newest:
             self._newest = newest
             for index in [one for one in self._slices if one <= newest - self._count]:
                 gone = self._slices.pop(index, None)
-                if gone is not None:  # a signal's handler rolled meanwhile
+                if gone is not None:  # None if a signal handler has rolled meanwhile
                     _subtract(self.sums, gone.sums)
                     _subtract(self.bins, gone.bins)
 
     @property
     def began_ns(self) -> int:
-        """The moment where the window begins."""
+        """The time at which the window begins."""
         return (self._newest - self._count + 1) * self._slice_ns
 
     def _slice(self, moment_ns: int) -> _Slice | None:
-        """The slice of a moment; None for one that is no longer in the window."""
+        """The slice of a moment; None if the moment is no longer in the window."""
         self.roll(moment_ns)
         index = moment_ns // self._slice_ns
         found = self._slices.get(index)
@@ -73,7 +73,7 @@ class Window:
         return found
 
     def add(self, moment_ns: int, **amounts: int) -> None:
-        """Add to sums. Nothing is added at a moment that is no longer in the window."""
+        """Add to sums. Does nothing if the moment is no longer in the window."""
         within = self._slice(moment_ns)
         if within is not None:
             _add(within.sums, amounts)
@@ -89,7 +89,7 @@ class Window:
             moment = end
 
     def add_worst(self, moment_ns: int, key: str, value: int) -> None:
-        """Note a value of which the largest counts."""
+        """Record a value of which the largest is kept."""
         within = self._slice(moment_ns)
         if within is not None:
             within.worst[key] = max(value, within.worst.get(key, value))
@@ -99,7 +99,7 @@ class Window:
         return max((one.worst[key] for one in self._slices.values() if key in one.worst), default=None)
 
     def add_sample(self, moment_ns: int, value: int) -> None:
-        """Keep a value; of more than SAMPLES in a slice each stays with the same chance."""
+        """Keep a value; of more than SAMPLES in a slice, each is kept with the same probability."""
         within = self._slice(moment_ns)
         if within is None:
             return
@@ -135,7 +135,7 @@ def _subtract(totals: defaultdict[_Key, int], amounts: Mapping[_Key, int]) -> No
 
 
 def quantile(values: Iterable[int], share: float) -> int | None:
-    """The nearest-rank quantile: the smallest value with at least this share at or below it; None of nothing."""
+    """The nearest-rank quantile: the smallest value with at least this share at or below it; None without values."""
     ordered = sorted(values)
     return ordered[math.ceil(share * len(ordered)) - 1] if ordered else None
 
@@ -145,17 +145,17 @@ class Sums:
 
     def __init__(self, span: float) -> None:
         self._span = span
-        self._slots: deque[list[float]] = deque()  # when it began, and its two sums
+        self._slots: deque[list[float]] = deque()  # for each slot, when it began and its two sums
         self.first: float = 0
         self.second: float = 0
 
     @property
     def began(self) -> float | None:
-        """When the oldest slot began, None without any."""
+        """When the oldest slot began; None without slots."""
         return self._slots[0][0] if self._slots else None
 
     def add(self, at: float, first: float, second: float) -> None:
-        """Count what came at this time, which never goes back."""
+        """Add amounts at a time, which must never decrease."""
         slots = self._slots
         if slots and at - slots[-1][0] < self._span / _SLOTS:
             slots[-1][1] += first
@@ -166,7 +166,7 @@ class Sums:
         self.second += second
 
     def leave(self, now: float) -> list[list[float]]:
-        """Take out the slots that are past."""
+        """Remove and return the slots that have become too old."""
         gone = []
         while self._slots and self._slots[0][0] <= now - self._span:
             slot = self._slots.popleft()
@@ -177,7 +177,7 @@ class Sums:
 
 
 class Errors:
-    """The errors of one client, and since when their share is above a limit."""
+    """The errors of one client, and since when their share has been above a limit."""
 
     def __init__(self, window: float) -> None:
         self._window = window
@@ -189,8 +189,8 @@ class Errors:
         return self._sums.second / self._sums.first if self._sums.first else 0.0
 
     def add(self, at: float, length: float, count: float, errors: float, limit: float, at_least: int) -> bool | None:
-        """Add the sums of `length` seconds. True: the errors span a whole window now, all the while above the limit;
-        False: they are within it; None: neither, or too few messages to tell."""
+        """Add the sums of `length` seconds. True: the share has been above the limit for a whole window; False: it is
+        within the limit; None: neither, or too few messages to decide."""
         sums = self._sums
         sums.leave(at)
         if not sums.second:
@@ -207,7 +207,7 @@ class Errors:
 
 
 class Drift:
-    """The processing times of one client: of a window, and of the baseline before it, in ns."""
+    """The processing times of one client, in a window and in the baseline before it, in ns."""
 
     def __init__(self, window: float, baseline: float) -> None:
         self._window = window
@@ -223,7 +223,8 @@ class Drift:
         return self._long.second / self._long.first
 
     def add(self, at: float, count: float, spent: float, factor: float, at_least: int) -> bool | None:
-        """Add what was processed. True: the mean is above `factor` times the usual; None: it is too early to tell."""
+        """Add what was processed. True: the mean is above `factor` times the usual; False: it is not; None: it is too
+        early to decide."""
         short, long = self._short, self._long
         for began, messages, time in short.leave(at):
             long.add(began, messages, time)

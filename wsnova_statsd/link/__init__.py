@@ -1,1 +1,1 @@
-"""One WebSocket connection: the upgrade, frames, what they mean, and the I/O of it. Knows no client and no event."""
+"""One WebSocket connection: the upgrade, frames, their meaning, and the I/O. It knows no client and no event."""

@@ -1,7 +1,7 @@
-"""Waiting and taking turns without a lock, so that a signal's handler may do it in the midst of the same in its thread.
+"""Waiting and turns without a lock, so that a signal's handler may use them while it interrupts the same operation.
 
-Each step that decides is one call of the interpreter: append, remove, `setdefault`, the release of a waiter's own lock.
-They take next to no memory while no thread waits: a client has a few, and may be one of thousands. Any thread.
+Each step that decides is one interpreter call: append, remove, `setdefault`, the release of a waiter's own lock. They
+use almost no memory while no thread waits: a client has several, and there may be thousands of clients. Any thread.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Changes:
     __slots__ = ("_waiting",)
 
     def __init__(self) -> None:
-        self._waiting: list[threading.Lock] = []  # one for each thread that waits, which holds it until it is woken
+        self._waiting: list[threading.Lock] = []  # one for each waiting thread, which blocks on it until woken
 
     def announce(self) -> None:
         """Something has changed: wake every thread that waits."""
@@ -34,7 +34,7 @@ class Changes:
                 pass
 
     def wait_for(self, holds: Callable[[], bool], timeout: float | None) -> bool:
-        """Until the condition holds; False if it does not after `timeout` seconds."""
+        """Wait until the condition holds; False if it does not within `timeout` seconds."""
         until = None if timeout is None else time.monotonic() + timeout
         while not holds():
             left = None if until is None else until - time.monotonic()
@@ -44,10 +44,10 @@ class Changes:
         return True
 
     def _sleep(self, ends: Callable[[], bool], seconds: float | None) -> bool:
-        """Until something is announced, unless it need not be waited for any more."""
+        """Sleep until something is announced, unless the condition already holds."""
         waiter = threading.Lock()
         waiter.acquire()
-        self._waiting.append(waiter)  # before the second look: what changes after that look wakes the waiter
+        self._waiting.append(waiter)  # before the second check: a change after that check wakes the waiter
         try:
             return ends() or waiter.acquire(
                 True, -1 if seconds is None else min(max(0.0, seconds), threading.TIMEOUT_MAX)
@@ -57,7 +57,7 @@ class Changes:
 
 
 class Flag(Changes):
-    """What a threading.Event does: set or not; `wait` until it is."""
+    """Like threading.Event: `set` it, `wait` until it is set."""
 
     __slots__ = ("_set",)
 
@@ -66,7 +66,7 @@ class Flag(Changes):
         self._set = False
 
     def is_set(self) -> bool:
-        """Whether it is set."""
+        """True if it is set."""
         return self._set
 
     def set(self) -> None:
@@ -76,17 +76,17 @@ class Flag(Changes):
             self.announce()
 
     def clear(self) -> None:
-        """Take it back, but not from those that it woke."""
+        """Reset it; threads that it woke stay awake."""
         self._set = False
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Until it is set; False after `timeout` seconds."""
+        """Wait until it is set; False after `timeout` seconds."""
         return self._set or self._sleep(self.is_set, timeout)
 
 
 class Turn:
-    """Held by one at a time, the first to take it. Its holder is known from the step in which it is taken, so that
-    it can be given back whatever interrupts its holder."""
+    """Held by one caller at a time, the first to take it. The step that takes it records its holder, so that it can be
+    given back wherever the holder is interrupted."""
 
     __slots__ = ("_held",)
 
@@ -94,7 +94,7 @@ class Turn:
         self._held: dict[str, Hashable] = {}
 
     def take(self, who: Hashable) -> bool:
-        """Take it, if it is free. True if `who` holds it, also from before."""
+        """Take it, if it is free. True if `who` holds it now, or held it before."""
         return self._held.setdefault("by", who) == who
 
     def holder(self) -> Hashable:
@@ -102,7 +102,7 @@ class Turn:
         return self._held.get("by")
 
     def give_back(self, who: Hashable) -> bool:
-        """Let the next one have it; False, and nothing happens, if another one does."""
+        """Release it; False, and nothing happens, if another holder has it."""
         if self._held.get("by") != who:
             return False
         self._held.pop("by", None)
@@ -110,15 +110,15 @@ class Turn:
 
 
 def move(source: deque[_T], target: list[_T] | deque[_T]) -> None:
-    """What stands in `source` to the end of `target`, in one step: what a signal's handler raises comes before it or
+    """Move the items of `source` to the end of `target`, in one step: a signal's handler that raises does so before or
     after it."""
-    with contextlib.suppress(IndexError):  # a signal's handler, or another thread, has taken some first
+    with contextlib.suppress(IndexError):  # a signal's handler or another thread has taken some first
         target.extend(map(deque.popleft, repeat(source, len(source))))
 
 
 def holding(lock: threading.RLock, timeout: float, work: Callable[[], bool]) -> bool:
-    """Do this with the lock, if it comes free in time, and return what it does. That the lock was taken is known in the
-    step that takes it: it is given back wherever a signal's handler raises."""
+    """Do this with the lock, if it is free in time, and return its result. The step that acquires the lock records it:
+    the lock is released wherever a signal's handler raises."""
     free: list[bool] = []
     try:
         free.extend(map(lock.acquire, (True,), (timeout,)))

@@ -1,8 +1,8 @@
-"""Writes frames to one connection: one on its way at a time, control frames never behind a lock.
+"""Writes frames to one connection: one frame at a time, and control frames never wait for a lock.
 
-`sending` is held by the one thread that writes a frame, any thread's, and guards all here. Control frames do not wait
-for it: who holds it sends what is owed when its own frame is out. A signal's handler gets the lock again in the midst
-of its own thread's writing: `busy` says so, and it is refused.
+`sending` is held by the one thread, any thread, that writes a frame, and guards everything here. Control frames do not
+wait for it: the thread that holds it sends them after its own frame. A signal's handler acquires the lock again in the
+midst of its own thread's writing: `busy` shows that, and it is refused.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from .frames import CLOSE, PING, PONG
 from .session import NEVER, Loss, Session
 from .transport import Transport, WriteFailed
 
-AGAIN: Final = 0.1  # seconds until a control frame that did not go out is tried again
+AGAIN: Final = 0.1  # seconds until an unsent control frame is retried
 _monotonic = time.monotonic
 
 
 class FrameWriter:
-    """What goes out on one connection: the messages of its callers, and what its session owes."""
+    """The sending side of one connection: the messages of its callers, and the control frames that its session owes."""
 
     __slots__ = ("_rest", "_session", "_transport", "busy", "over", "retry_at", "sending", "sent", "unsent")
 
@@ -32,41 +32,41 @@ class FrameWriter:
         self.sending: threading.RLock = threading.RLock()
         self._session = session
         self._transport = transport
-        self._rest = b""  # of a control frame that did not go out whole; goes before anything else
-        self.busy: bool = False  # whoever holds `sending` is in the midst of a frame
-        self.over: bool = False  # the link has ended: nothing more goes out
-        self.retry_at: float = NEVER  # when a control frame that did not go out is tried again
-        self.sent: int = 0  # data frames that are out
-        self.unsent: int = 0  # bytes that the peer had not taken at the last look
+        self._rest = b""  # of a partly sent control frame; sent before anything else
+        self.busy: bool = False  # the holder of `sending` is in the midst of a frame
+        self.over: bool = False  # the link has ended: nothing more is sent
+        self.retry_at: float = NEVER  # when an unsent control frame is retried
+        self.sent: int = 0  # data frames that were sent
+        self.unsent: int = 0  # bytes that the peer had not received at the last look
 
     def look(self) -> int:
-        """How many bytes the peer has not taken yet."""
+        """The bytes that the peer has not received yet."""
         self.unsent = self._transport.unsent()
         return self.unsent
 
-    def send(self, frame: bytes, patience: float, book: Callable[[Any], object] = bool, entry: object = None) -> None:
-        """Write one data frame, and `book` its entry if it is out, whatever is raised; the caller holds `sending`.
+    def send(self, frame: bytes, patience: float, count: Callable[[Any], object] = bool, entry: object = None) -> None:
+        """Write one data frame, and `count` its entry if it was sent, whatever is raised; the caller holds `sending`.
         Raises NotConnected: then nothing more can be sent, and what has arrived is still read."""
         session, transport, size, out = self._session, self._transport, len(frame), 0
         left: list[int] = []
         if self.busy:
-            raise NotConnected("this thread is in the midst of sending; a signal's handler cannot send in between")
+            raise NotConnected("this thread is sending; a signal's handler cannot send at the same time")
         if session.close_sent or self.over or session.write_fault is not None:
-            raise NotConnected("the connection is closing; wait for the next one with wait=")
+            raise NotConnected("the connection is closing; pass wait= to wait for the next one")
         try:
             self.busy = True
             if self._rest:
                 self._write(self._rest, patience)
-            try:  # nearly always all of it goes at once. Unpacked: no signal's handler comes before that is known
+            try:  # nearly always all is written at once. Unpacked: no signal's handler runs in between
                 (out,) = map(transport.write, (frame,), transport.flags)
-            except (OSError, ValueError):  # the next try raises again
+            except (OSError, ValueError):  # the next attempt raises again
                 pass
             if out != size:
                 left += [out] if out else []
                 transport.send(frame, patience, left)
                 out = size
             if session.pongs_owed or session.ping_due or session.close_owed is not None:
-                self._say(_monotonic())
+                self._send_owed(_monotonic())
         except WriteFailed as error:
             self._write_failed(error)
             raise NotConnected(str(error)) from error.__cause__
@@ -79,39 +79,40 @@ class FrameWriter:
             try:
                 if out == size:
                     self.sent += 1
-                    book(entry)
+                    count(entry)
             finally:
                 self.busy = False
 
     def _write_failed(self, error: BaseException) -> None:
         loss = error.loss if isinstance(error, WriteFailed) else Loss("error", str(error) or type(error).__name__)
         self._session.write_failed(loss)
-        self._transport.shutdown()  # half a frame may be out; wakes the reader, which reads what has arrived
+        self._transport.shutdown()  # half a frame may have been sent; wakes the reader, which reads what has arrived
 
-    def speak(self, now: float) -> None:
-        """Send what is owed now, unless another frame is on its way: its thread sends it then."""
+    def send_owed(self, now: float) -> None:
+        """Send what is owed, unless another frame is being sent: then its thread does."""
         session = self._session
         if not session.pongs_owed and session.close_owed is None and not session.ping_due and not self._rest:
             self.retry_at = NEVER
-        elif not holding(self.sending, 0.0, lambda: self.say_alone(now)):
+        elif not holding(self.sending, 0.0, lambda: self.send_owed_alone(now)):
             self._again(now)
 
     def _again(self, now: float) -> None:
         self.retry_at, self._session.stirred = now + AGAIN, True
 
-    def say_alone(self, now: float) -> bool:
-        """Send what is owed, unless a signal's handler interrupts a frame: that sends it, then. Holds `sending`."""
+    def send_owed_alone(self, now: float) -> bool:
+        """Send what is owed, unless this is a signal's handler inside a frame: then that sender does. Holds
+        `sending`."""
         if self.busy:
             return False
         try:
             self.busy = True
-            self._say(now)
+            self._send_owed(now)
         finally:
             self.busy = False
         return True
 
-    def _say(self, now: float) -> None:
-        """Send what is owed, as far as it goes without waiting. In the midst of `sending`."""
+    def _send_owed(self, now: float) -> None:
+        """Send what is owed, as far as possible without waiting. Holds `sending`; `busy` is set."""
         session, self.retry_at = self._session, NEVER
         if session.close_sent or self.over or session.write_fault is not None:
             session.pongs_owed.clear()
@@ -135,14 +136,14 @@ class FrameWriter:
             self._again(now)
 
     def _control(self, opcode: int, payload: bytes) -> bool:
-        """Send a control frame behind the rest of the last. True if it is on its way. In the midst of `sending`."""
+        """Send a control frame after the rest of the last one. True if it was begun. Holds `sending`; `busy` is set."""
         if self._rest:
             self._write(self._rest)
         return not self._rest and self._write(control_frame(opcode, payload))
 
     def _write(self, data: bytes, patience: float = 0.0) -> bool:
-        """Write a control frame, or its rest: what goes at once, or all of it with patience; what does not stays as
-        rest, also if a signal's handler raises. False if nothing was begun."""
+        """Write a control frame, or the rest of one: what is possible at once, or all of it with patience. Unsent bytes
+        stay as rest, also if a signal's handler raises. False if nothing was begun."""
         left: list[int] = []
         begun: int | None = 0
         try:

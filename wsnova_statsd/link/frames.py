@@ -1,8 +1,8 @@
 """The frame reader: bytes in, whole messages and control frames out (RFC 6455, sections 5 and 7). Pure, no socket.
 
-Feed it what was read, in any pieces; it keeps what is not whole yet. Text is not decoded here: the decoder of a
-message validates its UTF-8, strictly and once. The first breach of the protocol ends the reading: `violation` then says
-with which close code. Used by one thread at a time.
+Feed it what was read, in pieces of any size; it keeps incomplete frames. Text is not decoded here: the decoder of a
+message validates its UTF-8, strictly and once. The first violation of the protocol ends the reading: `violation` then
+holds the close code. Used by one thread at a time.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ TOO_BIG: Final = 1009
 _CLOSE_CODES: Final = frozenset({1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014})
 
 Frame = tuple[int, bytes]  # opcode and payload
-Received = tuple[int, bytes, int]  # the same, and the stamp of the read that completed it
+Received = tuple[int, bytes, int]  # opcode, payload, and the stamp of the read that completed it
 
 _FINAL: Final = 0x80
 _DEFLATED: Final = 0x40  # RSV1 (RFC 7692, section 6)
 _MASKED: Final = 0x80
-_NONE: Final = -1  # no header equals it
-_header = struct.Struct("!HH").unpack_from  # first byte and length, and the 16 bits behind them
+_NONE: Final = -1  # equals no header
+_header = struct.Struct("!HH").unpack_from  # the first byte and the length byte, and the next 16 bits
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +48,10 @@ class Violation:
 
 
 class FrameReader:
-    """Cuts frames out of a byte stream and joins fragments. `max_message_bytes` bounds a message over all fragments.
+    """Cuts frames out of a byte stream and joins fragments. `max_message_bytes` limits a message over all fragments.
 
-    `inflate` makes a message of a deflated one, where permessage-deflate was agreed, or says what is wrong with it; one
-    call of `feed` stops once its messages outgrew what was read by `max_inflated_bytes`.
+    `inflate` decompresses a message, if permessage-deflate was negotiated, or returns what is wrong with it; one call
+    of `feed` stops once its messages exceed what was read by `max_inflated_bytes`.
     """
 
     __slots__ = (
@@ -68,29 +68,29 @@ class FrameReader:
         self._limit = max_message_bytes
         self._max_inflated = max_inflated_bytes
         self._stop_at = max_inflated_bytes  # of inflated_bytes, in this call of feed
-        self._ahead = b""  # what this call did not come to
-        self._rest = bytearray()  # of a frame that is not whole
-        self._want = 2  # how long that must be before more can be said of it
+        self._ahead = b""  # bytes that the last call left over
+        self._rest = bytearray()  # of an incomplete frame
+        self._want = 2  # how long that must be for the next step
         self._most = min(max_message_bytes, 125)  # bytes of a message with the shortest header
-        self._between = True  # messages, in the midst of none
-        self._expect(TEXT)  # the kind of the last whole message; the next is expected to be of the same
+        self._between = True  # True between messages
+        self._expect(TEXT)  # the kind of the last message; the next is expected to be of the same kind
         self._inflate = inflate
-        self._deflated = False  # the message under way is
-        self.inflated_bytes: int = 0  # by how much deflated messages ever outgrew what was read
+        self._deflated = False  # True if the fragmented message is
+        self.inflated_bytes: int = 0  # by how many bytes inflated messages exceed what was read
         self._fragments = bytearray()
-        self._opcode = CONTINUATION  # of the fragmented message under way; CONTINUATION: none is
+        self._opcode = CONTINUATION  # of the fragmented message in progress; CONTINUATION if there is none
         self._closed = False
-        self.others: int = 0  # frames so far that were not the usual kind of message: control frames, fragments
+        self.others: int = 0  # frames so far that were not usual messages: control frames, fragments
         self.violation: Violation | None = None
 
     def feed(self, data: bytes | memoryview, stamp: int = 0, bulk: list[bytes] | None = None) -> list[Received]:
-        """The messages and control frames that these bytes complete, in order; data messages with all fragments joined.
+        """The messages and control frames that these bytes complete, in order, with all fragments of a message joined.
 
-        Each carries `stamp`. With `bulk`, messages of the `usual` kind go into that list, the payloads only, up to the
-        first frame that is anything else. After a breach `violation` is set, the frames before it are returned, and
-        further bytes are ignored, as they are after a close frame. While `unfinished`, feed goes on without new bytes.
+        Each carries `stamp`. With `bulk`, messages of the `usual` kind go into that list, only their payloads, up to
+        the first frame that is anything else. After a violation `violation` is set, the frames before it are returned,
+        and further bytes are ignored, as after a close frame. While `unfinished`, call feed again without new bytes.
 
-        A view is of a mapped buffer (mmap, whose slices are bytes); nothing of it is kept.
+        A memoryview must be of a mapped buffer (mmap, whose slices are bytes); no reference to it is kept.
         """
         self._between = False
         if self._ahead:
@@ -99,7 +99,7 @@ class FrameReader:
         found: list[Received] = []
         rest, position, end = self._rest, 0, len(data)
         source = data if isinstance(data, bytes) else cast(mmap, data.obj)
-        while rest:  # a frame that began in an earlier read is completed alone: what follows it is not copied
+        while rest:  # an incomplete frame is completed separately, so that the bytes after it are not copied
             stop = position + self._want - len(rest)
             rest += source[position : min(stop, end)]
             if stop > end:
@@ -115,14 +115,15 @@ class FrameReader:
         return found
 
     def _expect(self, opcode: int) -> None:
-        """Messages of this kind: what the first two bytes are for up to 125 bytes, less their number, and for more."""
+        """Expect messages of this kind: precompute the first two bytes of short messages (less the length) and long
+        ones."""
         self.usual = opcode
         self._short = (_FINAL | opcode) << 8
         self._long = self._short | 126 if self._limit >= 0xFFFF else _NONE
 
     def single(self, data: bytes | memoryview) -> bytes | None:
-        """The payload, if these bytes are one whole message of the usual kind and nothing else, as most reads of a feed
-        are; else None, and `feed` takes them. The same as feed, without a list."""
+        """The payload, if these bytes are exactly one whole message of the usual kind, as most reads of a feed are;
+        otherwise None, and `feed` must process them. The same as feed, without a list."""
         end = len(data)
         if end < 4 or not self._between or type(data) is not bytes:
             return None
@@ -134,7 +135,7 @@ class FrameReader:
 
     @property
     def unfinished(self) -> bool:
-        """Bytes are left of the last call, which inflated enough."""
+        """True if the last call left bytes over, because it inflated enough."""
         return bool(self._ahead)
 
     def _cut(
@@ -146,9 +147,9 @@ class FrameReader:
         found: list[Received],
         bulk: list[bytes] | None,
     ) -> list[bytes] | None:
-        """Take all frames from `position` to `end`; returns `bulk` while more may go there. Nearly every frame is a
-        whole message of the usual kind, in its shortest form and within the limit: those stay in the inner loop, which
-        looks at nothing twice."""
+        """Process all frames from `position` to `end`; returns `bulk` while more may be added to it. Nearly every frame
+        is a whole message of the usual kind, in its shortest form and within the limit: the inner loop handles those
+        and examines nothing twice."""
         limit = self._limit
         while not self._closed and self.violation is None:
             if not self._opcode:
@@ -177,7 +178,7 @@ class FrameReader:
             position, before = self._frame(data, position, end, stamp, found), position
             if position == before:
                 break
-            bulk = None  # what follows would overtake it there
+            bulk = None  # later messages in it would overtake this frame
             if self.inflated_bytes > self._stop_at:
                 self._ahead = data[position:end]
                 return bulk
@@ -186,7 +187,8 @@ class FrameReader:
         return bulk
 
     def _frame(self, data: bytes | mmap, position: int, end: int, stamp: int, found: list[Received]) -> int:
-        """Take any one frame, and return where the next begins; the same position if this one is not whole, or bad."""
+        """Process one frame of any kind, and return where the next begins; the same position if it is incomplete or
+        invalid."""
         left = end - position
         self._want = 2
         if left < 2:
@@ -224,11 +226,11 @@ class FrameReader:
             if opcode < CLOSE:
                 self._expect(opcode)
             else:
-                self._closed = opcode == CLOSE  # whatever follows it is not a message (section 5.5.1)
+                self._closed = opcode == CLOSE  # nothing after it is a message (section 5.5.1)
         return stop
 
     def _breach(self, first: int, length: int) -> Violation | None:
-        """What is wrong with a frame of this first byte and length, seen before its payload is waited for."""
+        """What is wrong with a frame of this first byte and length, if anything; checked before its payload arrives."""
         opcode = first & 0x0F
         if first & 0x70:
             if first & 0x30 or self._inflate is None:
@@ -247,17 +249,17 @@ class FrameReader:
             return Violation(PROTOCOL_ERROR, "a continuation without a beginning, or a beginning inside a message")
         limit = self._limit
         if self._deflated or first & _DEFLATED:
-            limit += limit // 4 + 64  # what cannot shrink grows, by zlib's account an eighth at most
+            limit += limit // 4 + 64  # incompressible data grows, by an eighth at most according to zlib
         if len(self._fragments) + length > limit:
             return Violation(TOO_BIG, f"a message is longer than max_message_bytes ({self._limit})")
         return None
 
     def _part(self, first: int, payload: bytes) -> Frame | None:
-        """What this frame of a message completes, if anything; None too when `violation` was set."""
+        """The message that this frame completes, if any; also None if `violation` was set."""
         opcode = first & 0x0F
         self._deflated = self._deflated or bool(first & _DEFLATED)
         if not first & _FINAL or opcode == CONTINUATION:
-            self._fragments += payload  # one growing buffer: an object for each of a million fragments would be dear
+            self._fragments += payload  # one growing buffer: an object per fragment would be expensive
             self._opcode = opcode or self._opcode
             if not first & _FINAL:
                 return None
@@ -275,7 +277,7 @@ class FrameReader:
 
 
 def parse_close(payload: bytes) -> tuple[int, str] | Violation:
-    """Code and reason of a close frame's payload (section 5.5.1), 1005 for none; or what is wrong with it."""
+    """Code and reason of a close frame's payload (section 5.5.1), 1005 if there is none; or what is wrong with it."""
     if not payload:
         return NO_STATUS, ""
     if len(payload) == 1:
@@ -290,7 +292,7 @@ def parse_close(payload: bytes) -> tuple[int, str] | Violation:
 
 
 def is_text(payload: bytes) -> bool:
-    """Whether this is UTF-8, as a text message has to be (section 8.1)."""
+    """True if this is UTF-8, as a text message must be (section 8.1)."""
     try:
         payload.decode()
     except UnicodeDecodeError:

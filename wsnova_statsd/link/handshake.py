@@ -1,7 +1,7 @@
 """The upgrade (RFC 6455, section 4): our request, byte for byte, and what the server's answer agrees to.
 
-`upgrade` runs in the thread that dials, under the dial's deadline; all else is pure. No error quotes what the server
-said, but for the place that a redirect names: it may be a secret.
+`upgrade` runs in the thread that dials, under the dial's deadline; everything else is pure. No error quotes the server,
+except for the target of a redirect, because the text may be a secret.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, section 1.3
 _USER_AGENT: Final = "wsnova-statsd"
 _SERVER: Final = Peer()
 _REDIRECTS: Final = (301, 302, 303, 307, 308)
-_WRITTEN: Final = "".join(map(chr, range(0x20, 0x7F)))  # what a Location may hold as it is
-_SOCKET_SCHEMES: Final = {"http": "ws", "https": "wss"}  # a Location names either (RFC 6455, section 3)
+_WRITTEN: Final = "".join(map(chr, range(0x20, 0x7F)))  # characters that a Location may contain unquoted
+_SOCKET_SCHEMES: Final = {"http": "ws", "https": "wss"}  # a Location may use either (RFC 6455, section 3)
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What a request asks for beside the upgrade, and whether a subprotocol has to be agreed on."""
+    """What a request asks for in addition to the upgrade, and whether a subprotocol is required."""
 
     subprotocols: Sequence[str] = ()
     compression: bool = False
@@ -50,7 +50,7 @@ _NOTHING: Final = Offer()
 
 @dataclass(frozen=True, slots=True)
 class Upgraded:
-    """What was agreed, and the bytes that came behind the answer."""
+    """What was negotiated, and the bytes that arrived after the answer."""
 
     ahead: bytes
     deflate: Deflate | None
@@ -58,7 +58,7 @@ class Upgraded:
 
 
 class Redirect(Exception):
-    """The server has the request made at another place of itself. Never leaves the dialer."""
+    """The server redirects the request to another of its own URLs. Handled by the dialer."""
 
     def __init__(self, target: Target) -> None:
         super().__init__(target.uri)
@@ -70,8 +70,8 @@ def upgrade(
 ) -> Upgraded:
     """Upgrade a connected socket, which is closed on failure.
 
-    Raises ConnectionFailed, HandshakeRefused for another status than 101, and Redirect, if the offer follows them, for
-    one within the origin: any other would carry the headers elsewhere.
+    Raises ConnectionFailed, HandshakeRefused for any status other than 101, and, if the offer follows redirects,
+    Redirect for one within the origin: any other would send the headers elsewhere.
     """
     key = b64encode(os.urandom(16)).decode("ascii")
     try:
@@ -79,7 +79,7 @@ def upgrade(
             dial.send(sock, request(target, headers, offer, key))
         except ConnectionFailed:
             raise
-        except OSError:  # the server may have answered before it had read all, and left: its answer says why
+        except OSError:  # the server may have answered and closed before it read everything: its answer says why
             pass
         answer = read_answer(lambda: dial.recv(sock, _READ), _SERVER)
         if answer.status != 101:
@@ -98,7 +98,7 @@ def upgrade(
 
 
 def request(target: Target, headers: Sequence[Pair], offer: Offer, key: str) -> bytes:
-    """The request. What `headers` have of Host, Origin and User-Agent stands in the place of our own."""
+    """The request. Host, Origin and User-Agent in `headers` replace our own."""
     given = {name.lower(): value for name, value in headers if name.lower() in OWN}
     own = {"host": target.authority, "user-agent": _USER_AGENT, "origin": target.origin, **given}
     names = {"host": "Host", "user-agent": "User-Agent", "origin": "Origin"}
@@ -123,35 +123,33 @@ def request(target: Target, headers: Sequence[Pair], offer: Offer, key: str) -> 
 
 
 def agreed(answer: Answer, key: str, offer: Offer) -> tuple[Deflate | None, str | None]:
-    """What a 101 agrees on: compression and subprotocol. Raises ConnectionFailed for what RFC 6455, section 4.1, has a
-    client refuse."""
+    """What a 101 agrees on: compression and subprotocol. Raises ConnectionFailed for an answer that RFC 6455, section
+    4.1, tells a client to refuse."""
     accept = b64encode(sha1(key.encode("ascii") + _GUID).digest()).decode("ascii")
     if not answer.whole or answer.minor != 1:
-        raise _broken("is no clean HTTP/1.1", "look for what a proxy or the server adds to its headers")
+        raise _broken("is no valid HTTP/1.1", "check what a proxy or the server adds to its headers")
     if set(answer.tokens("upgrade")) != {"websocket"}:
-        raise _broken("has no 'Upgrade: websocket'", "a proxy may take it out: have it pass upgrades on")
+        raise _broken("has no 'Upgrade: websocket'", "a proxy may remove it: configure it to forward upgrades")
     if "upgrade" not in answer.tokens("connection"):
-        raise _broken("has no 'Connection: Upgrade'", "a proxy may take it out: have it pass upgrades on")
+        raise _broken("has no 'Connection: Upgrade'", "a proxy may remove it: configure it to forward upgrades")
     if answer.all("sec-websocket-accept") != [accept]:
         raise _broken(
-            "has not the one Sec-WebSocket-Accept of this request",
-            "it answers another one; look for a cache before the server",
+            "does not have the Sec-WebSocket-Accept of this request",
+            "it answers another request; check for a cache before the server",
         )
     return agree(answer.joined("sec-websocket-extensions"), offered=offer.compression), _subprotocol(answer, offer)
 
 
 def _subprotocol(answer: Answer, offer: Offer) -> str | None:
-    """The subprotocol that the server chose. It need not choose one, unless it has to."""
+    """The subprotocol that the server chose; None if it chose none and none is required."""
     chosen = [name for name in answer.all("sec-websocket-protocol") if name]
     if not chosen:
         if offer.require_subprotocol:
-            raise _broken(
-                "chooses no subprotocol", "offer one that the server speaks, or leave require_subprotocol out"
-            )
+            raise _broken("chooses no subprotocol", "offer one that the server supports, or remove require_subprotocol")
         return None
     if len(chosen) > 1 or chosen[0] not in offer.subprotocols:
         remedy = (
-            "check subprotocols=" if offer.subprotocols else "offer the one that the server speaks: subprotocols=[...]"
+            "check subprotocols=" if offer.subprotocols else "offer one that the server supports: subprotocols=[...]"
         )
         raise _broken("chooses a subprotocol that was not offered", remedy)
     return chosen[0]
@@ -165,7 +163,7 @@ def _broken(what: str, remedy: str) -> ConnectionFailed:
 
 
 def refusal(answer: Answer, target: Target, headers: Sequence[Pair]) -> HandshakeRefused:
-    """The error for another status than 101. It shows where a redirect leads, and the Origin that was sent, without
+    """The error for a status other than 101. It shows the target of a redirect, and the Origin that was sent, without
     credentials."""
     location = (answer.all("location") or [""])[0] if 300 <= answer.status < 400 else ""
     origin = next((value for name, value in headers if name.lower() == "origin"), target.origin)
@@ -178,8 +176,8 @@ def refusal(answer: Answer, target: Target, headers: Sequence[Pair]) -> Handshak
 
 
 def redirected(answer: Answer, target: Target) -> Target | None:
-    """Where a redirect leads if that is of the target's own origin: scheme, host and port. A user-info in it is left
-    out, as the credentials are the client's own."""
+    """The target of a redirect within the target's own origin: scheme, host and port. User-info in it is ignored,
+    because the client has its own credentials."""
     locations = answer.all("location")
     if answer.status not in _REDIRECTS or len(locations) != 1:
         return None
@@ -193,13 +191,13 @@ def redirected(answer: Answer, target: Target) -> Target | None:
 
 
 def _seen_from(target: Target, location: str) -> str:
-    """A Location as an absolute address. Raises ValueError for an address in brackets that is none."""
+    """A Location as an absolute URL. Raises ValueError for an invalid address in brackets."""
     location = quote(location.encode("latin-1"), _WRITTEN)  # its bytes beyond ASCII as they are
     return urljoin(f"{'wss' if target.secure else 'ws'}://{target.authority}{target.resource}", location)
 
 
 def _shown(location: str, target: Target) -> str | None:
-    """Where a Location leads, seen from the target; None if it is no address."""
+    """A Location resolved against the target, as it may be shown; None if it is no URL."""
     try:
         shown = redact_url(_seen_from(target, location))
     except ValueError:
@@ -208,7 +206,7 @@ def _shown(location: str, target: Target) -> str | None:
 
 
 def _retry_after(answer: Answer) -> float | None:
-    """Seconds of a 429's or 503's Retry-After, as a number or an HTTP date; at most five minutes."""
+    """The seconds of a 429's or 503's Retry-After, a number or an HTTP date; at most five minutes."""
     given = (answer.all("retry-after") or [""])[0]
     if answer.status not in (429, 503) or not given:
         return None

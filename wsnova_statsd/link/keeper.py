@@ -1,9 +1,9 @@
-"""The keeper, `wsnova-keeper`: one thread per process that stands in for the I/O of owners who are away.
+"""The keeper, `wsnova-keeper`: one thread per process that stands in for the I/O of owners that are away.
 
-An owner is away when it has not read for a quarter of a second - it is in a handler, a loop body or a telemetry
-handler, or no thread iterates. The keeper then reads into the link's inbox, answers pings, sends due ones, and wakes
-who waits for an answer. It never waits for a lock, never calls the bus, the user's code, a decoder or a resolver.
-`watch`, `forget` and `ask` come from any thread; the rest runs in the keeper.
+An owner is away if it has not read for a quarter of a second: it is in a handler, a loop body or a telemetry handler,
+or no thread iterates. The keeper then reads into the link's inbox, answers pings, sends due ones, and wakes the threads
+that wait for an answer. It never waits for a lock, and never calls the bus, user code, a decoder or a resolver.
+`watch`, `forget` and `ask` are called from any thread; the rest runs in the keeper.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ from ..redaction import log_fault
 from .link import Driver, Link
 from .transport import polling
 
-AWAY: Final = 0.25  # seconds, and between two looks
+AWAY: Final = 0.25  # seconds until an owner counts as away, and between two looks
 _CALM: Final = 1.0  # seconds between two looks while all owners read
 _LONGEST: Final = 3600.0  # seconds of one wait, with no link to keep
 _LONG: Final = 1.0  # seconds after which another thread emits what the owner should
-# Whether two threads may wait for one descriptor. Eventlet lets one greenlet at a time, and takes poll away.
+# True if two threads may wait for one descriptor. Eventlet allows one greenlet at a time, and removes poll.
 _TOGETHER: Final = hasattr(select, "poll")
-_OFTEN: Final = 0.02  # seconds between two looks at the links of owners who are away, where not
+_OFTEN: Final = 0.02  # seconds between two looks at the links of absent owners, if not
 _log = logging.getLogger(__name__)
 _OWNER: Final = Driver.OWNER
 
 
 class Kept:
-    """What the keeper knows of one link. `on_data` wakes the threads that wait for an answer, `on_long` has others
-    stand in; both hold their client weakly, if at all: the keeper keeps none alive."""
+    """What the keeper knows of one link. `on_data` wakes the threads that wait for an answer, `on_long` has another
+    thread stand in; both hold their client weakly, if at all: the keeper keeps no client alive."""
 
     __slots__ = ("asked_at", "link", "on_data", "on_long", "registered", "selector")
 
@@ -48,36 +48,36 @@ class Kept:
         self.on_long: Callable[[], None] = on_long
         self.registered: int = -1  # the descriptor in the selector
         self.selector: selectors.BaseSelector | None = None
-        self.asked_at: float = 0.0  # when others were last asked to stand in
+        self.asked_at: float = 0.0  # when another thread was last asked to stand in
 
 
 class Keeper:
-    """The links of this process, and the thread that keeps them."""
+    """The links of this process, and the thread that serves them."""
 
     def __init__(self) -> None:
         self._reset()
         process.on_fork(self)
 
     def after_fork(self) -> None:
-        """In a child: the links are the parent's, and so was the thread."""
+        """In a forked child: the links and the thread are the parent's."""
         self._reset()
 
     def _reset(self) -> None:
         self._thread: threading.Thread | None = None
-        self._starting: dict[str, object] = {}  # the first to enter itself starts the thread
-        self._posts: deque[tuple[str, Kept]] = deque()  # what other threads ask for
-        self._registered: set[Kept] = set()  # those in the selector, whose owners are away
+        self._starting: dict[str, object] = {}  # the first thread in it starts the keeper
+        self._posts: deque[tuple[str, Kept]] = deque()  # requests of other threads
+        self._registered: set[Kept] = set()  # in the selector, because their owners are away
         self._waker: socket.socket | None = None
 
     def watch(self, kept: Kept) -> None:
-        """Keep this link from now on; starts the thread with the first one."""
+        """Serve this link from now on; the first link starts the thread."""
         self._posts.append(("watch", kept))
         if self._thread is None or not self._thread.is_alive():
             self._start()
         self._wake()
 
     def _start(self) -> None:
-        """Start the thread, unless another one does, or what this signal's handler interrupts."""
+        """Start the thread, unless another thread, or the code that this signal's handler interrupts, is doing so."""
         me = object()
         pair: list[socket.socket] = []
         try:
@@ -90,7 +90,7 @@ class Keeper:
                 self._waker = pair[1]
                 with contextlib.suppress(RuntimeError):  # the interpreter is ending
                     self._thread.start()
-        except BaseException:  # a signal's handler; the next one that comes starts it
+        except BaseException:  # a signal's handler raised; the next call starts it
             if self._thread is None or not self._thread.is_alive():
                 for sock in pair:
                     sock.close()
@@ -100,8 +100,8 @@ class Keeper:
                 self._starting.clear()
 
     def forget(self, kept: Kept) -> None:
-        """The link is over; called before its descriptor is closed. It leaves the selector at once: a kernel that knows
-        the connection by a forked child's copy too would report its end for ever."""
+        """The link is lost; call this before its descriptor is closed. The descriptor leaves the selector at once: if a
+        forked child has a copy of the connection, the kernel would report its end forever."""
         if kept.selector is not None:
             self._unregister(kept.selector, kept)
         self._posts.append(("forget", kept))
@@ -115,7 +115,7 @@ class Keeper:
     def _wake(self) -> None:
         waker = self._waker
         if waker is not None:
-            with contextlib.suppress(OSError):  # full: it is awake
+            with contextlib.suppress(OSError):  # full: the keeper is awake
                 waker.send(b"x")
 
     # -- the keeper's thread ------------------------------------------------------------------------------------------
@@ -124,7 +124,7 @@ class Keeper:
         links: dict[Link, Kept] = {}
         selector = selectors.DefaultSelector()
         selector.register(woken, selectors.EVENT_READ)
-        wait = polling(woken)  # takes a tenth of the selector's time, which matters where nothing else is done
+        wait = polling(woken)  # a tenth of the selector's time, which matters when idle
         pause, next_round = AWAY, 0.0
         while self._waker is waker:
             left = max(0.0, next_round - time.monotonic()) if links else _LONGEST
@@ -145,17 +145,17 @@ class Keeper:
                     self._round(selector, links, away, now)
 
     def _round(self, selector: selectors.BaseSelector, links: dict[Link, Kept], away: list[Kept], now: float) -> None:
-        """What is to be done for owners who are away, and for links that ended; four times a second while there are."""
+        """Serve absent owners and links that have ended; four times a second while there are any."""
         for kept in self._registered.union(away):
             with _GUARD:
-                if kept.link.disposed:  # by what came before it was watched
+                if kept.link.disposed:  # before it was watched
                     self._post(selector, links, "forget", kept)
                 else:
                     self._look(selector, kept, now)
 
     def _readable(self, selector: selectors.BaseSelector, woken: socket.socket, timeout: float) -> list[Kept]:
-        """Wait for links to be readable, so many seconds or until a thread posts something. Where an owner who returns
-        could not wait for the same descriptor: all links, after a brief wait."""
+        """Wait until links are readable, for so many seconds or until a thread posts something. If a returning owner
+        could not wait for the same descriptor: return all links, after a brief wait."""
         ready: list[Kept] = []
         if self._registered and not _TOGETHER:
             ready.extend(self._registered)
@@ -179,17 +179,17 @@ class Keeper:
             self._adopt(selector, kept)
 
     def _look(self, selector: selectors.BaseSelector, kept: Kept, now: float) -> None:
-        """Stand in for an owner who has gone away."""
+        """Stand in for an owner that is away."""
         link = kept.link
         away = now - link.away_since if link.driver is not Driver.OWNER else 0.0
         if link.loss is not None:
             self._unregister(selector, kept)
-            kept.on_data()  # who waits for an answer has nothing to wait for
+            kept.on_data()  # no answer can arrive any more
         elif link.driver is not Driver.KEEPER:
             self._unregister(selector, kept)
             if away >= AWAY:
                 self._adopt(selector, kept)
-        elif link.full or link.attention(now):  # the selector reports data
+        elif link.full or link.attention(now):  # data is reported by the selector
             self._serve(selector, kept)
         waits = link.session.notices or link.loss is not None
         if waits and away >= _LONG and now - kept.asked_at >= _LONG:
@@ -202,10 +202,10 @@ class Keeper:
             self._register(selector, kept)
             self._serve(selector, kept)
             if link.inbox:
-                kept.on_data()  # the answer may be among what the owner read and did not come to
+                kept.on_data()  # the answer may be among the unhandled messages that the owner read
 
     def _serve(self, selector: selectors.BaseSelector, kept: Kept) -> None:
-        """One step of a link, without waiting."""
+        """Read and write once for a link, without waiting."""
         link = kept.link
         if link.driver is not Driver.KEEPER:
             self._unregister(selector, kept)
@@ -224,7 +224,7 @@ class Keeper:
         descriptor = kept.link.fileno()
         if descriptor >= 0:
             with contextlib.suppress(ValueError, OSError):
-                if descriptor in selector.get_map():  # a closed link's, whose number was given out again
+                if descriptor in selector.get_map():  # a closed link's descriptor, whose number was reused
                     selector.unregister(descriptor)
                 if _TOGETHER:
                     selector.register(descriptor, selectors.EVENT_READ, kept)
@@ -241,15 +241,15 @@ class Keeper:
 
 
 class _Guard:
-    """Around each step of the keeper: it cannot die, or a slow handler would cost the connection, and what goes wrong
-    with one link costs no other its turn."""
+    """Wraps each step of the keeper: if the keeper ended, a slow handler would cost the connection. A fault of one link
+    does not affect the others."""
 
     def __enter__(self) -> None:
         pass
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
         if isinstance(error, Exception):
-            log_fault(_log, error, "the keeper met a fault")
+            log_fault(_log, error, "the keeper failed on a connection")
             return True
         return False
 

@@ -1,10 +1,10 @@
-"""One connection's I/O: who may read, who may write, and how it ends. What the bytes mean is the session's to say.
+"""One connection's I/O: who may read, who may write, and how it ends. The session interprets the bytes.
 
 Threads: `reading` is held by the one thread that reads - the owner (`runs`, `next_run`, `pump`), or the keeper for an
-owner that is away (`keep`) - and guards the session; `driver` is which. Who writes is the writer's to say. A signal's
-handler gets both locks again in the midst of its own thread's reading or writing; `driver` and the writer's `busy` say
-so, and it raises NotConnected. `end` in any thread, once. The link emits nothing and calls no user code, so that the
-keeper can stand in.
+owner that is away (`keep`) - and guards the session; `driver` says which. The writer decides who writes. A signal's
+handler acquires both locks again in the midst of its own thread's reading or writing; `driver` and the writer's `busy`
+show that, and it raises NotConnected. `end` may be called in any thread, once. The link emits nothing and calls no user
+code, so that the keeper can stand in.
 """
 
 from __future__ import annotations
@@ -27,28 +27,28 @@ from .frames import Received, Violation
 from .session import LIFE, NEVER, Limits, Loss, Session
 from .transport import BRIEF, READ, Transport, loss_of
 
-MANY: Final = 8  # messages of one read that are worth a loop of their own
+MANY: Final = 8  # messages of one read that are worth a separate loop
 # ValueError: another thread closed the descriptor. AttributeError: a socket of another library lacks a method of ours.
 _BROKEN: Final = (OSError, ValueError, AttributeError)
-_IN_ITS_MIDST: Final = "this thread is in the midst of reading; a signal's handler cannot read for it"
+_IN_ITS_MIDST: Final = "this thread is reading; a signal's handler cannot read at the same time"
 _log = logging.getLogger(__name__)
 _monotonic = time.monotonic
 _wall_ns = time.time_ns
 
 
 class Driver(Enum):
-    """Who drives a link's reading."""
+    """The thread that reads a link."""
 
-    OWNER = "owner"  # it reads, or waits for input, right now
-    AWAY = "away"  # the owner is elsewhere, since `away_since`
-    KEEPER = "keeper"  # the owner is away for long: the keeper reads
+    OWNER = "owner"  # the owner reads, or waits for input, right now
+    AWAY = "away"  # the owner is not reading, since `away_since`
+    KEEPER = "keeper"  # the owner has been away for long: the keeper reads
 
 
-_OWNER, _AWAY, _KEEPER = Driver  # a look-up in an enum takes as long as a call
+_OWNER, _AWAY, _KEEPER = Driver  # an enum look-up costs as much as a call
 
 
 class Due(Protocol):
-    """What is due at a time, on time.monotonic_ns()."""
+    """Something that is due at a time, on time.monotonic_ns()."""
 
     due: int
 
@@ -83,23 +83,23 @@ class Link:
         self.away_since: float = _monotonic()
         self.kind: int = 0  # the opcode of the last run,
         self.stamp: int = 0  # and when it was read, ns since the epoch
-        self.unclaimed: list[bytes] = []  # the last run, until its owner has it where no interrupt loses it
-        self.idle: float = 0.0  # seconds that the owner waited for input in all
+        self.unclaimed: list[bytes] = []  # the last run, until the owner has stored it safely
+        self.idle: float = 0.0  # total seconds that the owner waited for input
         self.notes_heartbeats = notes_heartbeats
         self._transport = transport
         self.writer: FrameWriter = FrameWriter(self.session, transport)
         self.sending: threading.RLock = self.writer.sending
-        self.disposed: bool = False  # the descriptor is to be given back
-        self._ending = Turn()  # of the one that emits the end
-        self._announced = False  # there is an end to be emitted
+        self.disposed: bool = False  # the descriptor is to be closed
+        self._ending = Turn()  # held by the caller that emits the end
+        self._announced = False  # there will be an end to emit
         self.ended: bool = False
 
     # -- reading ------------------------------------------------------------------------------------------------------
 
     def runs(self, turn: Due, bulk: Callable[[], bool]) -> Iterator[list[bytes]]:
-        """Owner, with nothing in hand: what comes, read by read, until `turn` is due or something else is to be done.
-        It waits in the inbox, but for long runs if `bulk`. A message that comes alone, as most feeds send them, is read
-        here as `next_run` would: what stays the same from one to the next is looked up once."""
+        """Owner, with an empty inbox: yield what arrives, read by read, until `turn` or something else is due. Messages
+        go into the inbox, except long runs if `bulk`. A single message per read, as most feeds send them, is read here
+        the same way as by `next_run`, with everything that stays the same looked up once."""
         session, transport, inbox, reading = self.session, self._transport, self.inbox, self.reading
         reader, got, brief, alone = session.reader, transport.got, transport.await_brief, list[bytes]()
         data = b""
@@ -108,7 +108,7 @@ class Link:
             later = now + BRIEF
             if later > session.due or later > turn.due / 1e9 or session.stirred or not transport.lively:
                 run = self.next_run(turn.due / 1e9, direct=bulk())
-                if len(run) < MANY or not bulk():  # or a thread has begun to look for an answer in the inbox
+                if len(run) < MANY or not bulk():  # or another thread now looks for an answer in the inbox
                     self.reclaim()
                 if not (run or inbox):
                     return
@@ -128,16 +128,16 @@ class Link:
                         session.arrived += 1
                         session.last_message = now
                         inbox.append((reader.usual, payload, _wall_ns()))
-                        del got[:]  # in this order: an interrupt behind it finds nothing half taken
+                        del got[:]  # in this order: a later interrupt finds nothing half taken
                     else:
-                        transport.lively, transport.ready = False, bool(got)  # `next_run` sees to it
+                        transport.lively, transport.ready = False, bool(got)  # `next_run` handles it
                     data = b""
                 except _BROKEN as error:
                     self._broken(error)
                 except BaseException as error:
                     self._interrupted(error, data)
                     raise
-                finally:  # in one step without a call, which could be interrupted
+                finally:  # one step without a call, which could be interrupted
                     self.driver, self.away_since = _AWAY, now
             if self.disposed:
                 self.give_back()
@@ -145,9 +145,9 @@ class Link:
                 yield alone
 
     def next_run(self, until: float, *, direct: bool = True) -> list[bytes]:
-        """Owner, with nothing in hand: wait for input, until time.monotonic() is `until`. The messages of one read, all
-        of one `kind`; what they would overtake, or all of them unless `direct`, are in the inbox. Nothing at `until`,
-        if the link is lost, and if there are notices to emit."""
+        """Owner, with an empty inbox: wait for input until time.monotonic() is `until`. Returns the messages of one
+        read, all of one `kind`. Messages of other kinds after them, or all messages unless `direct`, go into the inbox.
+        Returns nothing at `until`, if the link is lost, and if there are notices to emit."""
         run: list[bytes] = []
         data: bytes | memoryview | None = b""
         session, transport, inbox = self.session, self._transport, self.inbox
@@ -179,27 +179,27 @@ class Link:
                     elif data is not None:
                         self._receive(data, now, run, as_owner=True)
                         transport.lively = transport.lively and bool(run or inbox)  # not after a pong
-                    del transport.got[:]  # in this order: an interrupt behind it finds nothing half taken
+                    del transport.got[:]  # in this order: a later interrupt finds nothing half taken
                     data = b""
             except _BROKEN as error:
                 self._broken(error)
             except BaseException as error:
                 self._interrupted(error, data)
                 raise
-            finally:  # also when a signal's handler raised: the keeper must see that no thread reads
-                # One step without a call, which could be interrupted. What is in a run has stirred the session.
+            finally:  # also if a signal's handler raised: the keeper must see that no thread reads
+                # One step without a call, which could be interrupted. A run has set `stirred` already.
                 self.driver, self.away_since, self.unclaimed = _AWAY, now, run
             if run and not direct:
                 self.reclaim()
             if session.close_owed is not None:
-                self.writer.speak(now)
+                self.writer.send_owed(now)
         if self.disposed:
             self.give_back()
         return run
 
     def _stands_ready(self, now: float) -> bool:
-        """Owner, before it waits: whether there is something to hand out, to emit or to end for; do what is due. What
-        stirs the session from here on is seen the next time. Holds `reading`."""
+        """Owner, before it waits: do what is due; True if there is something to hand out or to emit, or the link is
+        lost. If something stirs the session from here on, the next call sees it. Holds `reading`."""
         session = self.session
         if session.stirred:
             session.stirred = False
@@ -211,34 +211,34 @@ class Link:
         return ready
 
     def _receive(self, data: bytes | memoryview, now: float, run: list[bytes] | None, *, as_owner: bool) -> None:
-        """Something else than one usual message was read, or the end of the stream: answer what is owed. As the owner,
-        act upon a breach, unless messages before it have to be handed out. Holds `reading`."""
+        """Handle a read that is not one usual message, or the end of the stream; send what is owed. As the owner, act
+        upon a violation, unless messages before it have to be handed out. Holds `reading`."""
         session = self.session
         if data or session.unfinished:
-            self.stamp, self.kind = _wall_ns(), session.reader.usual  # before there is a run that may be interrupted
+            self.stamp, self.kind = _wall_ns(), session.reader.usual  # set before the run, which may be interrupted
             session.receive(data, now, self.stamp, run)
         else:
             session.ended()
         if as_owner and not (run or self.inbox):
             session.judge()
-        self.writer.speak(now)
+        self.writer.send_owed(now)
         self._drop_heartbeats()
 
     def _broken(self, error: Exception) -> None:
-        """Reading raised: the link is over. Holds `reading`."""
+        """Reading raised: the link is lost. Holds `reading`."""
         if isinstance(error, AttributeError):
-            log_fault(_log, error, "reading from %s failed; the connection is made again", self.uri)
+            log_fault(_log, error, "reading from %s failed; the client reconnects", self.uri)
         self.session.ended(loss_of(error))
 
     def reclaim(self) -> None:
-        """Owner: a run that was not taken over is the first of what waits. Each message leaves it in the step that puts
-        it there, and all in one for the interpreter: a signal's handler that raises comes before or after."""
+        """Owner: put a run that was not taken over in front of the inbox. Each message is moved in one step, and all of
+        them in one interpreter call: a signal's handler that raises does so before or after it."""
         run = self.unclaimed
         payloads = map(list.pop, repeat(run, len(run)))  # the last one first
         self.inbox.extendleft(zip(repeat(self.kind), payloads, repeat(self.stamp)))
 
     def _interrupted(self, error: BaseException, data: bytes | memoryview | None) -> None:
-        """A signal's handler raised in the midst of reading: what follows may begin in the midst of a frame. Holds
+        """A signal's handler raised while reading: the next bytes may start in the midst of a frame. Holds
         `reading`."""
         if data:
             self.session.ended(Loss("error", str(error) or type(error).__name__))
@@ -246,16 +246,16 @@ class Link:
 
     @property
     def in_midst(self) -> bool:
-        """Whether this is a signal's handler's code, in the midst of this thread's reading or writing."""
+        """True in a signal's handler that interrupts this thread's reading or writing."""
         midst = holding(self.sending, 0.0, lambda: self.writer.busy) or holding(
             self.reading, 0.0, lambda: self.driver is _OWNER
         )
-        if self.disposed:  # just now, and it was held here
+        if self.disposed:  # just now, while it was held here
             self.give_back()
         return midst
 
     def pump(self, until: float) -> None:
-        """Owner, inside the user's code: read once more into the inbox; waits until `until` at most."""
+        """Owner, inside user code: read once more into the inbox; waits until `until` at most."""
         session, transport = self.session, self._transport
         with self.reading:
             if self.driver is _OWNER:
@@ -263,7 +263,7 @@ class Link:
             now = _monotonic()
             try:
                 self.driver = _OWNER
-                session.judge()  # what is waited for cannot come behind a breach
+                session.judge()  # no answer can follow a violation
                 if now >= session.due or now >= self.writer.retry_at:
                     self._attend(now)
                 if session.loss is not None:
@@ -283,7 +283,7 @@ class Link:
             self.give_back()
 
     def adopt(self) -> bool:
-        """Keeper: stand in for the owner from now on, until it reads again. False if it reads right now."""
+        """Keeper: stand in for the owner until it reads again. False if it is reading right now."""
         if not self.reading.acquire(blocking=False):
             return False
         self.driver = _KEEPER
@@ -291,7 +291,7 @@ class Link:
         return True
 
     def keep(self) -> bool:
-        """Keeper: one step without waiting for anything, unless the owner reads again. True if there was data."""
+        """Keeper: read and write once without waiting, unless the owner reads again. True if there was data."""
         if not self.reading.acquire(blocking=False):
             return False
         try:
@@ -312,7 +312,7 @@ class Link:
         finally:
             self.reading.release()
 
-    def attention(self, now: float) -> bool:  # the keeper: whether it wants a step although no data came
+    def attention(self, now: float) -> bool:  # the keeper: True if it needs a step without new data
         return now >= self.session.due or now >= self.writer.retry_at
 
     @property
@@ -320,7 +320,7 @@ class Link:
         return self.session.buffer.full
 
     def _has_room(self) -> bool:
-        """Whether more may be read for an absent owner; noticed once. Holds `reading`."""
+        """True if more may be read for an absent owner; otherwise adds a notice, once. Holds `reading`."""
         session = self.session
         if session.buffer.allows(session.arrived, session.arrived_bytes + session.inflated_bytes):
             return True
@@ -330,7 +330,7 @@ class Link:
         return False
 
     def _attend(self, now: float) -> None:
-        """Do what is due: ping, judge silence, send what is owed. Holds `reading`."""
+        """Do what is due: ping, check for silence, send what is owed. Holds `reading`."""
         session, transport = self.session, self._transport
         dry = session.judges(now) and not (transport.ready or session.unfinished or transport.wait(0.0))
         if dry:
@@ -338,7 +338,7 @@ class Link:
             if before - unsent >= LIFE:
                 session.moved(now)
         session.tick(now, dry=dry)
-        self.writer.speak(now)
+        self.writer.send_owed(now)
         self._drop_heartbeats()
 
     def _read(self, now: float) -> None:
@@ -357,33 +357,33 @@ class Link:
             raise
 
     def _drop_heartbeats(self) -> None:
-        """The owner is not called out of its wait for what no handler is attached to."""
+        """Do not wake the owner for heartbeats that have no handler."""
         if self.session.notices and not self.notes_heartbeats():
             self.session.notices[:] = [notice for notice in self.session.notices if notice[0] == "full"]
 
     def inherit(self, unread: deque[Received]) -> None:
-        """Owner, before any thread reads: what the last link received comes first."""
+        """Owner, before any thread reads: put the unread messages of the last link first."""
         move(unread, self.inbox)
         self.session.buffer.weigh(0)
 
     def bequeath(self, unread: deque[Received]) -> None:
-        """Owner, of a link that is over: what it received and was not read is left to the next one."""
+        """Owner, of a lost link: leave its unread messages to the next one."""
         self.reclaim()
         move(self.inbox, unread)
 
     def put_back(self, rest: Iterable[Received]) -> None:
-        """Owner: what was read and not dealt with is the first of what waits."""
+        """Owner: put messages that were read and not handled in front of the inbox."""
         self.inbox.extendleft(reversed([*rest]))
 
     def waiting(self) -> tuple[int, int]:
-        """Messages that wait, and their bytes with those that wait in the kernel. Any thread."""
+        """The number of waiting messages, and their bytes plus those waiting in the kernel. Any thread."""
         waiting = list(self.inbox)
         return len(waiting), sum(len(payload) for _, payload, _ in waiting) + self._transport.unread()
 
     def breach(self, violation: Violation) -> None:
-        """Owner: the protocol was broken in what the session cannot see, a text that is no UTF-8."""
+        """Owner: report a violation that the session cannot see, a text that is not UTF-8."""
         self.session.breach(violation)
-        self.writer.speak(_monotonic())
+        self.writer.send_owed(_monotonic())
 
     # -- writing, and the end -----------------------------------------------------------------------------------------
 
@@ -391,8 +391,8 @@ class Link:
         """Send a close frame, once, and nothing after it (RFC 6455, section 5.5.1); waits `timeout` s for a frame."""
         if self.session.close_owed is None:
             self.session.close_owed = code.to_bytes(2, "big")
-        # If it does not come free in time, the thread that sends does it, once its own frame is out.
-        holding(self.sending, timeout, lambda: self.writer.say_alone(_monotonic()))
+        # If it is not free in time, the sending thread sends the close after its own frame.
+        holding(self.sending, timeout, lambda: self.writer.send_owed_alone(_monotonic()))
         if self.disposed:
             self.give_back()
 
@@ -401,7 +401,7 @@ class Link:
         return self.session.loss
 
     def lose(self, loss: Loss) -> None:
-        """End the link for this reason, unless it has one. Any thread."""
+        """End the link for this reason, unless it already has one. Any thread."""
         self.session.loss = self.session.loss or loss
         self.session.stirred = True
         self._transport.shutdown()
@@ -416,7 +416,7 @@ class Link:
         self._transport.shutdown()
 
     def announce(self) -> str:
-        """Its completion is emitted now, and in time its end. The URI that they name."""
+        """Note that its completion is emitted now, so that its end will be. Returns the URI for these events."""
         self._announced = True
         return self.uri
 
@@ -431,11 +431,11 @@ class Link:
         return self._announced and self._ending.take(who)
 
     def unend(self, who: object) -> None:
-        """This caller was interrupted before it emitted the end: the next one does."""
+        """This caller was interrupted before it emitted the end: the next caller does."""
         self._ending.give_back(who)
 
     def dispose(self) -> None:
-        """Give the descriptor back; by the owner, or when there is none."""
+        """Close the descriptor; called by the owner, or when there is no owner."""
         if self.session.verdict is not None:
             self._transport.linger()
         self._transport.shutdown()
@@ -443,8 +443,8 @@ class Link:
         self.give_back()
 
     def give_back(self) -> None:
-        """Close the descriptor of a link that was disposed of, unless it is read or written just now: by another
-        thread, or by what a signal's handler interrupts. Whoever does that comes here at its end."""
+        """Close the descriptor of a disposed link, unless it is being read or written: by another thread, or by the
+        code that a signal's handler interrupts. The reader or writer then calls this at its end."""
         holding(self.reading, AGAIN, lambda: self.driver is not _OWNER and holding(self.sending, AGAIN, self._close))
 
     def _close(self) -> bool:
@@ -453,6 +453,6 @@ class Link:
         return True
 
     def abandon(self) -> None:
-        """In a forked child: let go of the descriptor without a word; the connection is the parent's. Takes no lock."""
+        """In a forked child: close the descriptor and send nothing; the connection is the parent's. Takes no lock."""
         self.ended = self.writer.over = True
         self._transport.close()

@@ -1,7 +1,7 @@
-"""The buffers of long reads: a few for the whole process, each lent to the one that reads until what it read is cut up.
+"""Buffers for long reads: a few per process, each lent to one reader until what it read is cut into frames.
 
-A buffer of each connection would cost a busy process its size for each, and what malloc is asked for in many threads
-stays in as many places once it is quiet. Any thread; takes no lock.
+A buffer per connection would cost a busy process that size for each, and memory that malloc allocates in many threads
+stays in as many arenas when the feed is quiet. Any thread; takes no lock.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ _PRIVATE: Final[dict[str, Any]] = (
 
 
 class Lent(weakref.ref[memoryview]):
-    """A buffer that someone has as long as the view of it lives. Then it goes into `free` without a line of Python, in
-    which a signal's handler could raise."""
+    """A buffer that is lent out as long as the view of it lives. Then it returns to `free` without executing Python
+    code, in which a signal's handler could raise."""
 
     __slots__ = ("buffer",)
     buffer: mmap.mmap
@@ -38,14 +38,14 @@ class Lent(weakref.ref[memoryview]):
 
 
 class ReadBuffers:
-    """Those of this process, made on first need."""
+    """The buffers of this process, created on demand."""
 
     def __init__(self) -> None:
         self._reset()
         process.on_fork(self)
 
     def after_fork(self) -> None:
-        """In a child: a thread that is not here may have had one."""
+        """In a forked child: a thread of the parent may have had a buffer."""
         self._reset()
 
     def _reset(self) -> None:
@@ -53,8 +53,8 @@ class ReadBuffers:
         self._made: weakref.WeakSet[mmap.mmap] = weakref.WeakSet()
 
     def take(self) -> mmap.mmap | None:
-        """A buffer, for `lend` or `give_back`; None if all are in use. One of which neither comes is replaced once the
-        last reference to it is gone."""
+        """A buffer, for `lend` or `give_back`; None if all are in use. A buffer that is passed to neither is replaced
+        once the last reference to it is gone."""
         try:
             return self._free.pop().buffer
         except IndexError:
@@ -64,11 +64,11 @@ class ReadBuffers:
         return buffer
 
     def lend(self, buffer: mmap.mmap, view: memoryview) -> Lent:
-        """Have the buffer given back once this view of it is gone, while the caller keeps what this returns."""
+        """Return the buffer once this view of it is gone, as long as the caller keeps the returned object."""
         return Lent(view, buffer, self._free)
 
     def give_back(self, buffer: mmap.mmap) -> None:
-        """Nothing was read into it."""
+        """Return a buffer into which nothing was read."""
         view = memoryview(buffer)
         lent = self.lend(buffer, view)
         del view, lent

@@ -1,7 +1,7 @@
 """The methods by which an application counts, sets and times its own metrics. Any thread; no lock, no I/O.
 
-A StatsdReporter has them, and so has the Monitor that holds one. Bad input is counted in the reporter's `stats.lost`,
-never raised but by a `strict` reporter. Tags are a list of `key:value` texts or a mapping.
+StatsdReporter and Monitor have them. Invalid input is counted in the reporter's `stats.lost`; only a `strict` reporter
+raises for it. Tags are a list of `key:value` texts or a mapping.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 
 
 class Writers:
-    """A writer for each kind, on one store; `prefix` stands before every name."""
+    """A writer for each kind of metric, on one store; `prefix` is put before every name."""
 
     def __init__(self, store: Store, strict: bool, prefix: str) -> None:
         self.store: Store = store
@@ -36,7 +36,7 @@ class Writers:
 
 
 class ApplicationMetrics:
-    """Metrics by name; see the page's head. A class that has these methods sets `writers`."""
+    """Metrics by name; see the module's docstring. A subclass sets `writers`."""
 
     writers: Writers
 
@@ -45,7 +45,7 @@ class ApplicationMetrics:
         self.writers.counter.write(name, value, tags)
 
     def decrement(self, name: str, value: float = 1, tags: TagsGiven = ()) -> None:
-        """Take from a counter."""
+        """Subtract from a counter."""
         checked = number(value)
         self.writers.counter.write(name, value if checked is None else -checked, tags)
 
@@ -54,11 +54,11 @@ class ApplicationMetrics:
         self.writers.gauge.write(name, value, tags)
 
     def histogram(self, name: str, value: float, tags: TagsGiven = ()) -> None:
-        """Add one value to a histogram, whose statistics are of one host."""
+        """Add one value to a histogram; its statistics are computed per host."""
         self.writers.summary.write(name, value, tags)
 
     def distribution(self, name: str, value: float, tags: TagsGiven = ()) -> None:
-        """Add one value to a distribution, whose percentiles are of all hosts."""
+        """Add one value to a distribution; its percentiles are computed over all hosts."""
         self.writers.distribution.write(name, value, tags)
 
     def timing(self, name: str, value: float, tags: TagsGiven = ()) -> None:
@@ -66,25 +66,25 @@ class ApplicationMetrics:
         self.writers.timing.write(name, value, tags)
 
     def timed(self, name: str, tags: TagsGiven = ()) -> Timed:
-        """Time a block (`with`) or every call of a function (a decorator, of `async def` too), also if it raises."""
+        """Time a block (`with`) or, as a decorator, every call of a function, `async def` too; also if it raises."""
         return Timed(self.timing, name, tags)
 
     def set(self, name: str, value: object, tags: TagsGiven = ()) -> None:
-        """Put a member, any object by its text, into a set: what is told is how many different ones came."""
+        """Add a member to a set, any object by its text: the metric is the number of different members."""
         self.writers.set.add_member(name, value, tags)
 
 
 class Timed:
     """Writes a duration in milliseconds by `write(name, value, tags)` when its block or function ends.
 
-    One of these may be entered again within itself, by the thread that entered it.
+    The thread that entered an instance may enter it again inside the block.
     """
 
     def __init__(self, write: Callable[[str, float, TagsGiven], None], name: str, tags: TagsGiven) -> None:
         self._write = write
         self._name = name
         self._tags = tags
-        self._began: list[int] = []  # ns, of the blocks that are entered
+        self._began: list[int] = []  # ns, one for each block that is entered
 
     def __enter__(self) -> Timed:
         self._began.append(time.perf_counter_ns())
@@ -96,7 +96,7 @@ class Timed:
         self._write(self._name, (time.perf_counter_ns() - self._began.pop()) / _NS_PER_MS, self._tags)
 
     def __call__(self, function: _F) -> _F:
-        """The function, timed: each call by a timer of its own, so calls may overlap."""
+        """The function, timed; each call has its own timer, so calls may overlap."""
         if inspect.iscoroutinefunction(function):
 
             @functools.wraps(function)

@@ -1,7 +1,7 @@
-"""The default list of the StatsD reporter, and the bounds of histograms that name none. Data only.
+"""The default list of the StatsD reporter, and the default bounds of histograms. Data only.
 
-The list maps every event to counters and gauges with client and type tags, as the guide's custom handler does; each
-gauge of a duration or size has a distribution beside it, since a gauge keeps one value per 10 s.
+The list maps every event to counters and gauges with client and type tags, as the guide's custom handler does. Each
+gauge of a duration or size has a companion distribution, because a gauge keeps only one value per 10 s.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from ..events import CATALOGUE
 from ..profiles import Profile, resolve
 from .definitions import Definition, counter, distribution, gauge, sum_
 
-COMPANION: Final = ".distribution"  # ends the name of what stands beside a gauge, for percentiles
-# The guide's one StatsD line, "Custom Telemetry Handlers": a lean list keeps it as it is.
+COMPANION: Final = ".distribution"  # the end of the name of a gauge's companion, for percentiles
+# The guide's only StatsD line, "Custom Telemetry Handlers": a lean list keeps it unchanged.
 GUIDE_LINE: Final = "websocket.message.process.duration"
 _CLIENT = {"client": "client_id"}
 _TYPE = {**_CLIENT, "type": "type"}
 _ERROR = {**_CLIENT, "type": "error_type"}
 _MS = ("native", "millisecond")
-# Bounds of histograms that name none. Milliseconds hold the KPI targets (10, 50) and the slow limit (100).
+# Default bounds of histograms. Those in milliseconds include the KPI targets (10, 50) and the slow limit (100).
 _MS_BOUNDS: Final = (0.1, 0.5, 1, 5, 10, 50, 100, 500, 1000, 5000)
 _TIMES: Final = {"native": 1e6, "nanosecond": 1e6, "microsecond": 1e3, "millisecond": 1, "second": 1e-3}
 _DECADES: Final = tuple(10.0**exponent for exponent in range(8))
@@ -55,7 +55,7 @@ def _connection() -> Iterator[Definition]:
     yield counter(_name(gone), gone, {**_CLIENT, "reason": "reason"})
     yield from _duration("websocket.connection.lifetime", gone, _CLIENT)
     yield gauge(up, gone, 0, _CLIENT, state=True)
-    # A sum: it adds up over workers, and sees an outage that is over before the Agent's window is.
+    # A sum: it adds up over workers, and records an outage that ends within the Agent's window.
     yield sum_("websocket.connection.down_ms", events.CONNECTION_DOWN, "duration", _CLIENT, _MS)
     attempt, success = events.CONNECTION_RECONNECT_ATTEMPT, events.CONNECTION_RECONNECT_SUCCESS
     yield counter(_name(attempt), attempt, _CLIENT)
@@ -83,7 +83,7 @@ def _messages() -> Iterator[Definition]:
     way = {**_CLIENT, "direction": "direction"}
     for last, measurement in (("count", "count"), ("bytes", "total_size"), ("errors", "errors")):
         yield sum_(f"websocket.message.batch.{last}", batch, measurement, way)
-    # Measured of what is received only. The lag is that of each message, and its event in every profile.
+    # Measured for received messages only. The lag is measured per message; every profile emits its event.
     yield gauge("websocket.message.waiting", batch, "waiting", way, state=True)
     yield gauge("websocket.message.waiting.bytes", batch, "waiting_bytes", way, state=True)
     yield gauge("websocket.message.behind", batch, "behind", way, _MS, state=True)
@@ -114,9 +114,9 @@ def _rest() -> Iterator[Definition]:
 
 
 def _system() -> Iterator[Definition]:
-    """Gauges alone: a sampler tells states, one in a while, and no occurrences that a gauge would lose."""
+    """Gauges only: a sampler records states at intervals, and no occurrences that a gauge would lose."""
     sampled, worker, prefix = events.SYSTEM_SAMPLED, {"worker": "worker"}, "websocket.system."
-    both = {**_CLIENT, **worker}  # so that the figures of a client join those of its process
+    both = {**_CLIENT, **worker}  # so that the figures of a client can be joined with those of its process
     for measurement in ("cpu_percent", "rss_bytes", "threads", "open_fds"):
         yield gauge(prefix + measurement, sampled, measurement, worker, state=True)
     for last in ("gc.collections", "gc.collections.full", "ctx_switches", "ctx_switches.involuntary"):
@@ -127,7 +127,7 @@ def _system() -> Iterator[Definition]:
         yield gauge(prefix + last, sampled, last.replace(".", "_"), both)
 
 
-# Counts that are 0 from a client's beginning: shares and monitors need them, boards use default_zero for the others.
+# Counts that are sent as 0 from a client's start: ratios and monitors need them; boards use default_zero for others.
 FROM_ZERO: Final = frozenset(
     {
         "websocket.connection.started",
@@ -140,8 +140,8 @@ _STATSD = (*_connection(), *_messages(), *_rest(), *_system())
 
 
 def statsd_metrics(profile: str | Profile | None = None, *, lean: bool = False) -> list[Definition]:
-    """The default StatsD list; with a profile, only the metrics of events which that profile lets out. `lean` leaves
-    out the gauges that have a distribution, but for the guide's own line, GUIDE_LINE."""
+    """The default StatsD list; with a profile, only the metrics of events that the profile emits. `lean` omits the
+    gauges that have a companion distribution, except the guide's own line, GUIDE_LINE."""
     listed = list(_STATSD)
     if checks.flag("lean", lean):
         names = {one.name for one in listed}
@@ -153,7 +153,7 @@ def statsd_metrics(profile: str | Profile | None = None, *, lean: bool = False) 
 
 
 def histogram_bounds(metric: Definition) -> tuple[float, ...]:
-    """The upper bounds of a distribution's buckets, in its own unit: those it names, else default ones."""
+    """The upper bounds of a distribution's buckets, in its own unit: those of the definition or the default ones."""
     if metric.buckets is not None:
         return metric.buckets
     factor = None if metric.unit is None else _TIMES.get(metric.unit[1])

@@ -1,8 +1,8 @@
 """The source of the hot path: functions that write one occurrence of an event into rows, made for its definitions.
 
-They are compiled, because a closure that loops over definitions costs half as much again. Names that come from users
-stand in the source by repr only. A traceback shows the lines: each source is in `linecache`, for as long as the
-program runs, once for all functions that have the same.
+They are compiled, because a closure that loops over definitions costs half as much again. Names from users appear in
+the source only as their repr. Tracebacks show the lines: each distinct source is in `linecache` once, for as long as
+the program runs.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from ..events import TAGS
 from .definitions import Definition
 from .series import SAMPLED, SUMMED
 
-# Numbers within need no closer look. CPython compares integers of 30 bits, and floats with floats, without a call, but
-# not in a chain `a < b < c`.
+# Numbers between these bounds need no further check. CPython compares integers of 30 bits, and floats with floats,
+# without a call, but not in a chain `a < b < c`.
 _USUAL: Final = (1 << 30) - 1
 _USUAL_FLOAT: Final = 2.0**62
 _made: Final[dict[tuple[str, str], CodeType]] = {}  # by event and source
@@ -51,14 +51,14 @@ class Source:
             "        in_child()",
             "    try:",
             f"        row = plan.row(metadata) if tagged and {TAGS!r} in metadata else local.rows{path or '[()]'}",
-            "    except Exception:",  # not there yet, or a hash of the emitter's that raises
+            "    except Exception:",  # no row yet, or a tag value of the emitter whose hash raises
             "        row = plan.row(metadata)",
             *_indented(self._more()),
             *_indented(self._body(self._checked)),
         )
 
     def binder(self, names: tuple[str, ...]) -> str:
-        """`count(row)`: returns a function of the values of the measurements `names`, finite numbers."""
+        """`count(row)`: returns a function that takes the values of the measurements `names`, finite numbers."""
 
         def trusted(row: str, measurement: str) -> Lines:
             if measurement not in names:
@@ -78,8 +78,8 @@ class Source:
         return [f"{', '.join(more)}, = row.more"] if more else []
 
     def _body(self, read: Read) -> Lines:
-        """One occurrence. What counts is written in one statement without a call for each row: a signal's handler that
-        counts or raises comes before it or after it."""
+        """Write one occurrence. Each row is updated in one statement without a call: a signal handler that counts or
+        raises runs either before or after it."""
         if not self._measurements:
             return ["row.n += 1"]
         lines: Lines = []
@@ -91,8 +91,8 @@ class Source:
         return lines
 
     def _write(self, row: str, measurement: str | float, value: str, amount: str = "") -> Lines:
-        """Write the value of this name, or literal, and count the occurrence; a sum takes `amount`, if it is given, in
-        its place: a float, which would not add up exactly, by an integer."""
+        """Write the value of this variable or literal and count the occurrence. A sum adds `amount` instead, if it is
+        set: the integer for a float, which would not add up exactly."""
         kinds = self._kinds[measurement]
         lines = [f"{row}.last.value = {value}"] if "gauge" in kinds else []
         if kinds & SAMPLED:
@@ -105,7 +105,7 @@ class Source:
 
     def _checked(self, row: str, measurement: str) -> Lines:
         usual, usual_float = (f"-{one} < value and value < {one}" for one in (_USUAL, _USUAL_FLOAT))
-        # A measurement that is not there is the plan, which is no number.
+        # The plan, which is not a number, stands for a missing measurement.
         read = ["try:", f"    value = measurements[{measurement!r}]", "except KeyError:", "    value = plan"]
         look = ["given = value", "value = number(given)"]
         refuse = [
@@ -127,7 +127,7 @@ class Source:
 
 
 def function(source: str, event: str, scope: dict[str, Any]) -> Any:
-    """The function `count` of a source, in this scope. A traceback through it shows lines of the source."""
+    """The function `count` of a source, in this scope. Tracebacks show the lines of the source."""
     code = _made.get((event, source))
     if code is None:
         code = compile(source, f"<wsnova_statsd metrics of {event!r}, {next(_numbers)}>", "exec")

@@ -1,7 +1,7 @@
 """The application's own metrics, by name and tags, counted like those of events.
 
-Any thread, and code of a signal's handler that interrupts it; no lock. Names and tags are cleaned and checked where a
-row is made, and a fault of theirs is logged once.
+Any thread, also a signal handler that interrupts it; no lock. Names and tags are cleaned and checked when a row is
+made, and a fault in them is logged once.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .series import OVERFLOW_TAGS, SAMPLED, Series
 from .store import Store
 
 TagsGiven = Iterable[object] | Mapping[object, object] | None
-TAGS_ALLOWED: Final = "give a list such as ['venue:xetr'] or a mapping such as {'venue': 'xetr'}"
+TAGS_ALLOWED: Final = "pass a list such as ['venue:xetr'] or a mapping such as {'venue': 'xetr'}"
 _OVERFLOW: Final = object()
 _REFUSED: Final = object()
 _SHOWN: Final = 80  # characters of what was given, in an error
@@ -28,44 +28,45 @@ _log = logging.getLogger(__name__)
 
 
 class Names:
-    """Cleans names that stand behind `prefix`, and logs once for each where two of them become one. `of`: a metric, or
-    what else they name."""
+    """Cleans names that follow `prefix`, and logs once for each clean name that two different names become. `of` says
+    what they name, for the log."""
 
     def __init__(self, prefix: str = "", of: str = "metric") -> None:
         self.prefix = prefix
         self._of = of
-        self._first: dict[str, tuple[str, str]] = {}  # by clean name: the first one given, as a key and as shown
+        self._first: dict[str, tuple[str, str]] = {}  # by clean name: the first original, as a key and as shown
         self._logged: set[str] = set()
 
     def clean(self, name: object, taken: Mapping[str, object]) -> str:
-        """The clean name; `taken` are those that are counted already, also by definitions."""
+        """The clean name. `taken` are the names that are already counted, also by definitions."""
         clean = wire.clean_name(name, self.prefix)
         given = (wire.clean_key(name, wire.MAX_NAME), wire.text(name, _SHOWN))
         known = self._first.setdefault(clean, (clean, clean) if clean in taken else given)
         if known[0] != given[0] and clean and clean not in self._logged:
             self._logged.add(clean)
             _log.warning(
-                "the %s names %r and %r are both sent as %r, and counted together; a name holds letters, digits, "
-                "_ and ., begins with a letter, and has at most %d characters",
+                "the %s names %r and %r are both sent as %r, and counted together; use letters, digits, _ and ., "
+                "beginning with a letter, at most %d characters",
                 *(self._of, known[1], given[1], self.prefix + clean, wire.MAX_NAME),
             )
         return clean
 
 
 class Direct:
-    """Writes one kind of metric into a store. With `strict` bad input raises ConfigurationError, else it is counted."""
+    """Writes one kind of metric into a store. With `strict` invalid input raises ConfigurationError; by default it is
+    counted as lost."""
 
     def __init__(self, store: Store, kind: Kind, strict: bool, names: Names | None = None) -> None:
         self._store = store
         self._kind = kind
         self._strict = strict
         self._names = names if names is not None else Names()
-        self._logged = False  # that tags were refused
-        self._local = threading.local()  # .rows: this thread's, by key; replaced in a child
+        self._logged = False  # whether refused tags were logged
+        self._local = threading.local()  # .rows: this thread's rows by key; replaced in a child
         store.register(self)
 
     def forget(self) -> None:
-        """In a child: no thread of the parent is here."""
+        """In a child: the threads of the parent do not exist here."""
         self._local = threading.local()
 
     def write(self, name: object, value: object, tags: TagsGiven) -> None:
@@ -74,13 +75,13 @@ class Direct:
             process.in_child()
         try:
             row = self._local.rows[name, tags]
-        except Exception:  # not there yet, not hashable, or a hash or comparison of the caller's that raises
+        except Exception:  # no row yet, tags not hashable, or a hash or comparison of the caller's objects that raises
             row = self._row(name, tags)
         checked = number(value)
         if checked is None:
             self._refuse_value(row, name, value)
             return
-        # What counts is written in one statement without a call: a signal's handler that counts comes before or after.
+        # Each row is updated in one statement without a call: a signal handler that counts runs before or after it.
         if isinstance(row, Sampled):
             if row.n < row.full:
                 row.samples.append(checked)
@@ -97,14 +98,14 @@ class Direct:
             row.fine, row.n = row.fine + fine, row.n + 1
 
     def add_member(self, name: object, value: object, tags: TagsGiven) -> None:
-        """Put one member into a set, any object by its text."""
+        """Add one member to a set, any object by its text."""
         if not process.ALIVE[0]:
             process.in_child()
         row = self._row(name, tags)
         member = "" if value is None else wire.clean_member(value)
         if not member:
             self._refuse_value(row, name, value)
-        elif not isinstance(row, Members):  # refused, for its name
+        elif not isinstance(row, Members):  # refused because of its name
             row.n += 1
         elif member in row.members or len(row.members) < row.limit:
             row.members[member] = None
@@ -116,7 +117,7 @@ class Direct:
         if self._strict:
             given = f"the {type(value).__name__} {wire.text(value, _SHOWN)!r}"
             allowed = "any text" if self._kind == "set" else "a finite number"
-            raise ConfigurationError(f"metric {wire.text(name, _SHOWN)!r} was given {given}; give {allowed}")
+            raise ConfigurationError(f"metric {wire.text(name, _SHOWN)!r} was given {given}; pass {allowed}")
         if isinstance(row, Valued):
             row.bad, row.miss, row.n = row.bad + 1, row.miss + 1, row.n + 1
         else:
@@ -126,14 +127,14 @@ class Direct:
         store = self._store
         shard = store.shard()
         rows = shard.map_of(self._local)
-        texts = wire.tag_texts(tags)  # once: it may be a generator
+        texts = wire.tag_texts(tags)  # only once: tags may be a generator
         clean = self._names.clean(name, store.kinds)
         if self._strict:
             _check_usable(name, self._names.prefix, clean, texts)
         cleaned = wire.clean_tags(texts, host=True)
-        key: Hashable = (clean, cleaned)  # raw ones may be as long and as many as they like
+        key: Hashable = (clean, cleaned)  # the raw ones have no limit of length and number
         if texts is None:
-            self._tell_of_tags(name, tags)
+            self._log_refused_tags(name, tags)
             key = _REFUSED
         found: Row | None = rows.get(key)
         if found is not None:
@@ -144,10 +145,10 @@ class Direct:
             series = store.find(clean, self._kind, cleaned)
             key = (_OVERFLOW, clean) if series.tags is OVERFLOW_TAGS else key
         elif self._strict:
-            kept = f"it is a {known} already" if known is not None else "it has no usable character"
-            raise ConfigurationError(f"metric name {clean!r} cannot be a {self._kind}: {kept}")
+            problem = f"it is already a {known}" if known is not None else "it has no usable character"
+            raise ConfigurationError(f"metric name {clean!r} cannot be a {self._kind}: {problem}; use another name")
         else:
-            key = _REFUSED  # one row for all: endless names take no memory
+            key = _REFUSED  # one row for all: an endless stream of names takes no memory
         again: Row | None = rows.get(key)
         if again is not None:
             return again
@@ -165,21 +166,28 @@ class Direct:
             return Members(series, self._store.sample_limit())
         return Valued((), (series,), ()) if self._kind == "gauge" else Valued((), (), (series,))
 
-    def _tell_of_tags(self, name: object, tags: object) -> None:
+    def _log_refused_tags(self, name: object, tags: object) -> None:
         if not self._logged:
             self._logged = True
             _log.warning(
-                "metric %r was given the tags %r, and is not counted; %s. Further ones are counted as lost, invalid",
+                "metric %r was given the tags %r and is not counted; %s. Further values like it are counted as lost, "
+                "with the cause invalid",
                 *(wire.text(name, _SHOWN), wire.text(tags, _SHOWN), TAGS_ALLOWED),
             )
 
 
 def _check_usable(name: object, prefix: str, clean: str, tags: Iterable[str] | None) -> None:
     if not issubclass(type(name), str) or clean != wire.text(name):
-        raise ConfigurationError(f"metric name {wire.text(name, _SHOWN)!r} is not usable; {clean!r} would be")
+        raise ConfigurationError(
+            f"metric name {wire.text(name, _SHOWN)!r} is invalid and would be sent as {clean!r}; use letters, digits, "
+            f"_ and ., beginning with a letter, at most {wire.MAX_NAME} characters"
+        )
     if tags is None:
-        raise ConfigurationError(f"the tags of metric {clean!r} are no list; {TAGS_ALLOWED}")
+        raise ConfigurationError(f"the tags of metric {clean!r} are not a list or mapping; {TAGS_ALLOWED}")
     for tag in tags:
         made = wire.clean_tag(tag, host=True)
         if tag and made != tag:
-            raise ConfigurationError(f"tag {tag[:_SHOWN]!r} of metric {clean!r} is not usable; {made!r} would be")
+            raise ConfigurationError(
+                f"tag {tag[:_SHOWN]!r} of metric {clean!r} is invalid and would be sent as {made!r}; use letters, "
+                f"digits and _ - : . /, at most {wire.MAX_TAG} characters"
+            )

@@ -1,8 +1,8 @@
 """The WebSockexNova Telemetry Guide's own metrics and dashboard queries, as the guide writes them, faults included.
 
 From "Integration with Monitoring Systems": the nine definitions of "Prometheus Integration" in their order, and the
-four queries of "Grafana Dashboard" by their titles. Data only: the lists that reporters count by are in catalogue.py,
-and the linter judges this page.
+four queries of "Grafana Dashboard" by their titles. Data only: the reporters' lists are in catalogue.py and
+prometheus_list.py, and the dashboard linter checks these queries.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The hot path: one event's definitions turned into one handler that writes rows of a store.
 
-Definitions with the same `keep` share a row, found by one look-up for each raw tag value; cleaning, series and caps
-happen when a row is made. Threads: the handler runs in any emitting thread, and takes no lock: code of a signal's
-handler may count in the midst of it.
+Definitions with the same `keep` share a row, found by one look-up for each raw tag value. Tags are cleaned, series
+found and caps applied when a row is made. Threads: the handler runs in any emitting thread and takes no lock, because a
+signal handler may count in the midst of it.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from .rows import Row, Valued
 from .series import OVERFLOW_TAGS, SAMPLED, SUMMED, Series
 from .store import Shard, Store
 
-_USUAL: Final = range(-(10**15), 10**15)  # integers of which the text is known to be short
-_NONE: Final[dict[Any, Any]] = {}  # stands for a map that is not there; never written
+_USUAL: Final = range(-(10**15), 10**15)  # integers whose text is known to be short
+_NONE: Final[dict[Any, Any]] = {}  # stands for a missing map; never written
 _OVERFLOW: Final = object()  # no tag value equals it
 
 
 class Plan:
-    """The rows of one event and one `keep`: which tag values tell them apart, which measurements they hold."""
+    """The rows of one event and one `keep`: by which tag values they differ, and which measurements they hold."""
 
     def __init__(self, store: Store, definitions: Iterable[Definition]) -> None:
         self.store = store
@@ -40,8 +40,8 @@ class Plan:
         self._event = self.definitions[0].event
         self._source = compiled.Source(self.definitions, self.keys, self.measurements)
         self._binders: dict[tuple[str, ...], Any] = {}  # compiled, by the names they take
-        # What the handler's code reads. local.rows are this thread's rows, in dicts by the first tag's value, by the
-        # second's, and so on (to build and hash a tuple of them costs more than these look-ups).
+        # What the handler's code reads. local.rows are this thread's rows, in dicts by the value of the first tag, then
+        # of the second, and so on (building and hashing a tuple of the values costs more than these look-ups).
         self._scope: dict[str, Any] = {
             "plan": self,
             "tagged": store.tagged,
@@ -54,19 +54,19 @@ class Plan:
         store.register(self)
 
     def forget(self) -> None:
-        """In a child: no thread of the parent is here, and its rows are not the store's any more."""
+        """In a child: the threads of the parent do not exist here, and the store no longer has their rows."""
         self._scope["local"] = threading.local()
 
     def row(self, metadata: Mapping[str, Any]) -> Row:
-        """The calling thread's row for these tag values, made if need be. The slow path of the handler.
+        """The calling thread's row for these tag values, made if necessary. The slow path of the handler.
 
-        A signal's handler may make the same row meanwhile: then there are two, and both count.
+        A signal handler may make the same row at the same time: then there are two, and both count.
         """
         store, local = self.store, self._scope["local"]
         values = [_key_part(metadata.get(key, MISSING)) for key in self.keys]
         own = own_tags(metadata)
         if own and not store.tagged:
-            store.tagged.append(True)  # from now on every handler looks
+            store.tagged.append(True)  # from now on every handler looks for them
         *outer, last = (own, *values) if own else values or [()]
         level = getattr(local, "rows", _NONE)
         for value in outer:
@@ -82,7 +82,7 @@ class Plan:
             for one, clean in zip(self.definitions, tags, strict=True)
         ]
         if any(one.tags is OVERFLOW_TAGS for one in series):
-            # shared by all that end there: endless values take no memory
+            # Shared by all rows without a place of their own: an endless stream of values takes no memory.
             outer, last = [], (_OVERFLOW, *map(id, series))
             shared: Row | None = rows.get(last)
             if shared is not None:
@@ -96,7 +96,7 @@ class Plan:
         return row
 
     def _tags(self, values: Mapping[str, Any], own: tuple[str, ...]) -> list[tuple[str, ...]]:
-        """Each definition's tags; made once for all that have the same. `own` are the client's."""
+        """Each definition's tags, made once for definitions with the same tags. `own` are the client's."""
         made: dict[object, tuple[str, ...]] = {}
         return [
             made.get(key := (one.tags, one.fixed)) or made.setdefault(key, tags_of(one.tags, values, own, one.fixed))
@@ -104,7 +104,10 @@ class Plan:
         ]
 
     def _new_row(self, shard: Shard, series: list[Series]) -> Row:
-        """One row for each measurement, the first with the counters, or one for counters only; the first of them."""
+        """Make one row for each measurement, the first one with the counters, or a single row for counters only.
+
+        Returns the first row.
+        """
         counters = self._of(series, None, "counter")
         rows: list[Valued] = []
         for measurement in self.measurements:
@@ -122,7 +125,7 @@ class Plan:
         return made[0]
 
     def _of(self, series: list[Series], measurement: str | float | None, *kinds: str) -> tuple[Series, ...]:
-        """The series of these definitions' measurement and kinds."""
+        """The series whose definitions have this measurement and one of these kinds."""
         both = zip(self.definitions, series, strict=True)
         return tuple(found for one, found in both if one.measurement == measurement and one.kind in kinds)
 
@@ -131,7 +134,7 @@ class Plan:
         return cast(HandlerFunction, compiled.function(self._source.handler(), self._event, self._scope))
 
     def bind(self, names: tuple[str, ...], metadata: Mapping[str, Any]) -> Unguarded:
-        """A function that counts one occurrence with these tag values in the calling thread, given finite numbers."""
+        """A function of finite numbers that counts one occurrence with these tag values in the calling thread."""
         make = self._binders.get(names)
         if make is None:
             made = compiled.function(self._source.binder(names), self._event, {})
@@ -140,16 +143,16 @@ class Plan:
 
 
 def _truth(page: mmap.mmap | bytearray) -> object:
-    """True as long as the page's first byte is not 0. C asks that of itself in a third of the time of `page[0]`."""
-    import ctypes  # takes as long as all of the ground floor, and only who counts needs it
+    """True as long as the page's first byte is not 0. Its truth value takes a third of the time of `page[0]`."""
+    import ctypes  # its import takes as long as all of the lowest modules, and only programs that count need it
 
     return ctypes.c_byte.from_buffer(page)
 
 
 def _key_part(value: object) -> Hashable:
-    """A tag value as part of a row's key: short, hashable, and equal for what makes the same tag only.
+    """A tag value as part of a row's key: short, hashable, and equal only for values that make the same tag.
 
-    A number is no key as it is: True, 1 and 1.0 are equal, and three tags.
+    A number itself is not a key: True, 1 and 1.0 are equal but make three tags.
     """
     if type(value) is int and value in _USUAL:
         return str(value)
@@ -159,14 +162,14 @@ def _key_part(value: object) -> Hashable:
 
 
 class EventHandler(NamedTuple):
-    """What is attached to an event's place on the bus."""
+    """What is attached to an event on the bus."""
 
     function: HandlerFunction
     bind: Bind | None
 
 
 def handler(store: Store, definitions: Iterable[Definition]) -> EventHandler:
-    """One handler for all definitions of one event. A `keep` that raises takes no other definition along."""
+    """One handler for all definitions of one event. A `keep` that raises affects no other definition."""
     groups: dict[Keep | None, list[Definition]] = {}
     for one in definitions:
         groups.setdefault(one.keep, []).append(one)
@@ -184,6 +187,6 @@ def handler(store: Store, definitions: Iterable[Definition]) -> EventHandler:
             except Exception as error:
                 fault = error
         if fault is not None:
-            raise fault  # the bus reports it, once every definition had its turn
+            raise fault  # the bus reports it, after every definition had its turn
 
     return EventHandler(choose, None)

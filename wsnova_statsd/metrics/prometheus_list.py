@@ -1,8 +1,8 @@
 """The lists of the Prometheus reporter. Data and pure functions, no thread.
 
-The short one is the guide's own ("Prometheus Integration"), with `connection.completed.count`, which the guide's first
-query reads and its list forgets, and with messages that only sums count. The complete one has everything else that the
-StatsD list counts less often than once for each message, KPIs and alerts: what boards and alert rules ask.
+The short list is the guide's own ("Prometheus Integration"), plus `connection.completed.count`, which the guide's first
+query reads but its list omits, and messages that are counted only in sums. The complete list adds everything else that
+the StatsD list counts less often than once per message, KPIs and alerts: what dashboards and alert rules query.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from . import guide
 from .catalogue import COMPANION, histogram_bounds, statsd_metrics
 from .definitions import Definition, Kind, counter, gauge
 
-ALL: Final = "all"  # the type of messages that only sums count
+ALL: Final = "all"  # the type of messages that are counted only in sums
 _OWN: Final = "websocket."  # begins the names of the StatsD list
-_SINGLE: Final = "message_events"  # the toggle of what is emitted for each message
-# Bounds, in milliseconds, of what takes longer than a message: they hold the KPI targets of 500, 1000, 2000 and 5000.
+_SINGLE: Final = "message_events"  # the toggle of events that are emitted for each message
+# Bounds, in milliseconds, for what takes longer than a message. They include the KPI targets 500, 1000, 2000 and 5000.
 _BUCKETS: Final[Mapping[str, tuple[float, ...]]] = {
     "connection.lifetime": (1e3, 1e4, 6e4, 6e5, 3.6e6, 8.64e7),
     **dict.fromkeys(
@@ -28,12 +28,12 @@ _BUCKETS: Final[Mapping[str, tuple[float, ...]]] = {
         (10, 50, 100, 500, 1000, 2000, 5000, 30_000, 60_000),
     ),
 }
-_UNITS: Final = {"_ms": "millisecond", "_s": "second"}  # as names of KPIs end
+_UNITS: Final = {"_ms": "millisecond", "_s": "second"}  # by the end of a KPI's name
 
 
 def prometheus_metrics(*, complete: bool = False) -> list[Definition]:
-    """The guide's Prometheus list, in its order, completed by the counter that its first dashboard query reads and by
-    the messages that only sums count, of type `all`. `complete`: with everything that boards and alert rules ask."""
+    """The guide's Prometheus list, in its order, plus the counter that its first dashboard query reads and, with the
+    type `all`, the messages that are counted only in sums. `complete`: plus what dashboards and alert rules query."""
     started, *others = guide.DEFINITIONS
     completed = counter(f"{events.CONNECTION_COMPLETED}.count", tags=["client_id", "uri"])
     short = [started, completed, *others, *_UNTYPED]
@@ -41,7 +41,7 @@ def prometheus_metrics(*, complete: bool = False) -> list[Definition]:
 
 
 def _of(direction: str, name: str) -> Definition:
-    """Messages that only sums count, beside those of the same name that are counted by their type."""
+    """Messages that are counted only in sums, under the same name as those that are counted by type."""
 
     def keep(measurements: Mapping[str, Any], metadata: Mapping[str, Any]) -> bool:
         return bool(measurements.get(events.UNTYPED)) and metadata.get("direction") == direction
@@ -59,7 +59,7 @@ def _further(short: list[Definition]) -> Iterator[Definition]:
     for one in statsd:
         spec = CATALOGUE.get(one.event)
         single = spec is not None and spec.toggle == _SINGLE
-        # Of a gauge with a distribution beside it only that stays: a page shows what each gauge was last.
+        # A gauge with a companion distribution is left out: a page would show only the gauge's last value.
         if not single and one.name + COMPANION not in names and equivalent(one, short) is None:
             yield _named(one)
     for key in (*KPI_KEYS, BLIND):
@@ -70,7 +70,7 @@ def _further(short: list[Definition]) -> Iterator[Definition]:
 
 
 def _named(one: Definition) -> Definition:
-    """A definition of the StatsD list under a name and with labels as the guide has them."""
+    """A definition of the StatsD list, with a name and labels in the guide's style."""
     rest = one.name.removeprefix(_OWN).removesuffix(COMPANION).removesuffix("_ms")
     name = f"{events.PREFIX}{rest}" + (".count" if one.kind == "counter" else "")
     tags = tuple((key, key) for _, key in one.tags)
@@ -85,8 +85,8 @@ def _kpi(key: str) -> Definition:
 
 
 def equivalent(one: Definition, known: list[Definition]) -> Definition | None:
-    """The definition that counts the same of the same event, whatever its name: a gauge that samples a measurement is
-    met by the distribution of it, and no gauge of a state by another kind."""
+    """The definition that records the same measurement of the same event, whatever its name. A distribution is
+    equivalent to a gauge that samples the measurement; a state gauge only to another gauge."""
     kind: Kind = "distribution" if one.kind == "gauge" and not one.state else one.kind
     kinds: tuple[Kind, ...] = ("distribution", "summary") if kind == "distribution" else (kind,)
     same = (other for other in known if (other.event, other.measurement) == (one.event, one.measurement))

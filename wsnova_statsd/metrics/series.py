@@ -1,4 +1,4 @@
-"""Series: one metric with one set of tags, as it is shipped. Changed under the store's lock, or by who flushes."""
+"""Series: one metric with one set of tags, as it is sent. Changed under the store's lock, or by the flushing thread."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from .definitions import Kind
 
 NEVER: Final = float("-inf")
 OVERFLOW_TAGS: Final = ("overflow:true",)
-SUMMED: Final = frozenset({"counter", "sum"})  # that add up a measurement
+SUMMED: Final = frozenset({"counter", "sum"})  # kinds that add up a measurement
 SAMPLED: Final = frozenset({"summary", "distribution", "timing"})
-_NO_BATCHES: Final[list[tuple[list[Any], int]]] = []  # stands for a list where nothing is ever appended
+_NO_BATCHES: Final[list[tuple[list[Any], int]]] = []  # an empty list to which nothing is ever appended
 
 
-class HearsSamples(Protocol):
-    """Takes samples as they are folded, each of which stands for `weight` values. Called under the store's lock."""
+class SampleSink(Protocol):
+    """Receives samples as they are folded; each stands for `weight` values. Called under the store's lock."""
 
     def add(self, values: Sequence[float], weight: float) -> None: ...
 
 
 class Series:
-    """What is counted, what is delivered and what is lost of it. `wire` is a place for the reporter's own notes."""
+    """What is counted, delivered and lost. `wire` is a place for the reporter's own data."""
 
     __slots__ = (
-        *("name", "kind", "tags", "divisor", "state", "told", "told_at"),
-        *("total", "delivered", "lost", "value", "fresh", "ended", "batches", "heard", "wire", "hears"),
+        *("name", "kind", "tags", "divisor", "state", "sent_value", "sent_at"),
+        *("total", "delivered", "lost", "value", "fresh", "ended", "batches", "active", "wire", "sink"),
     )
 
     def __init__(self, name: str, kind: Kind, tags: tuple[str, ...], divisor: float | None, state: bool) -> None:
@@ -34,37 +34,38 @@ class Series:
         self.kind = kind
         self.tags = tags
         self.divisor = divisor
-        self.state = state  # told again and again: a gauge's value, a count's 0
-        self.told: float | None = None  # the value of a state gauge that left last, and when that or a count did;
-        self.told_at = NEVER  # of who flushes
-        self.total: float = 0  # counter, sum: what was emitted; summary, distribution: how many samples
+        self.state = state  # sent repeatedly: a gauge's value, a count's 0
+        # Set by the flushing thread: the last value sent, of a state gauge, and when it or a count was last sent.
+        self.sent_value: float | None = None
+        self.sent_at = NEVER
+        self.total: float = 0  # counter, sum: what was counted; summary, distribution: the number of samples
         self.delivered: float = 0
         self.lost: float = 0
         self.value: float | None = None  # gauge: the last value, unconverted; any emitter assigns it
         self.fresh = False
-        self.ended = False  # a state whose client is closed
-        # Kept samples or members, and how many they stand for.
+        self.ended = False  # whether the client of a state is closed
+        # Kept samples or members, and how many values they stand for.
         self.batches: list[tuple[list[Any], int]] = [] if kind in SAMPLED or kind == "set" else _NO_BATCHES
-        self.heard = True  # written since the store last looked for what is idle
+        self.active = True  # written since the store last looked for idle series
         self.wire: Any = None
-        self.hears: HearsSamples | None = None  # told of each window's samples, whatever becomes of them
+        self.sink: SampleSink | None = None  # receives each window's samples, whether they are delivered or not
 
     @property
     def unsettled(self) -> bool:
-        """Something is still to be sent: a count, samples, a new value, or a state again."""
+        """True if something is to be sent: a count, samples, a new value, or a state again."""
         if self.kind == "gauge":
             return self.value is not None and (self.fresh or (self.state and not self.ended))
         return self.total != self.delivered + self.lost or bool(self.batches) or (self.state and not self.ended)
 
     @property
     def empty(self) -> bool:
-        """It never had a value: nothing of it was sent, or is to be."""
+        """True if it never had a value: nothing was sent or is to be sent."""
         if self.kind == "gauge":
             return self.value is None
-        return not self.total and not self.state and self.told_at == NEVER
+        return not self.total and not self.state and self.sent_at == NEVER
 
     def take_members(self, members: Iterable[str], dropped: int, limit: int) -> None:
-        """Add a window's members of a set, and how many there was no place for; of those that wait, `limit` stay."""
+        """Add a window's members of a set, and the number that had no room; at most `limit` stay pending."""
         waiting = dict.fromkeys(one for kept, _ in self.batches for one in kept)
         stood, before = sum(stood for _, stood in self.batches), len(waiting)
         waiting |= dict.fromkeys(members)
@@ -74,11 +75,11 @@ class Series:
             self.batches = [(list(waiting)[:limit], stood + gained)]
 
     def take_samples(self, kept: list[float], stood_for: int, limit: int) -> None:
-        """Add a window's samples; when too many wait, thin them all to one density, so that none weighs more."""
+        """Add a window's samples; if too many are pending, thin them all to one density, so that all weigh the same."""
         self.total += stood_for
         self.batches.append((kept, stood_for))
-        if self.hears is not None and kept:
-            self.hears.add(kept, stood_for / len(kept))
+        if self.sink is not None and kept:
+            self.sink.add(kept, stood_for / len(kept))
         if len(self.batches) > 1 and sum(len(values) for values, _ in self.batches) > limit:
             density = min(len(values) / stood for values, stood in self.batches)
             density = min(density, limit / 2 / sum(stood for _, stood in self.batches))

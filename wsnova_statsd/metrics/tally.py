@@ -1,8 +1,8 @@
-"""A store for running totals: values are counted into buckets and added up, every one of them; none is kept or thinned.
+"""A store for running totals: every value is counted into buckets and added up; none is kept or thinned.
 
-A row holds a short list of values, as everywhere, and its writer counts it into the buckets when it is full: sorted,
-then one bisection for each bound. A reader only reads: it counts what stands in the list beside what was counted, and
-brings the gain into the series. No series expires, so no total ever goes backwards; caps are those of the store.
+As in other stores a row has a short list of values. When the list is full its writer counts it into the buckets: it
+sorts the list, then bisects once for each bound. A reader changes nothing in a row: it adds what is in the list to what
+was counted, and adds the gain to the series. No series expires, so no total ever decreases; the store's caps apply.
 """
 
 from __future__ import annotations
@@ -21,28 +21,28 @@ from .rows import Sampled
 from .series import Series
 from .store import Store
 
-_AT_ONCE: Final = 256  # values a row counts at a time, in some 30 us
+_AT_ONCE: Final = 256  # values that a row counts at a time, in about 30 us
 _PATIENCE: Final = 10.0  # seconds; a fold takes milliseconds
-_EXACT: Final = 2**53  # integers below it are floats as they are
-_UNFOLDED: Final = 1000  # new rows that wait for a reader, who may never come
+_EXACT: Final = 2**53  # integers below this are exact as floats
+_UNFOLDED: Final = 1000  # new rows that wait for a reader; there may never be one
 
 
 class Tally:
-    """A series' `wire`: the sum of its values, unconverted, how many are at or below each bound, as converted, and when
-    it was made, in seconds since the epoch."""
+    """A series' `wire`: the unconverted sum of its values, the number of values at or below each converted bound, and
+    when it was made, in seconds since the epoch."""
 
     __slots__ = ("bounds", "counts", "created", "limits", "total")
 
     def __init__(self, bounds: tuple[float, ...], divisor: float | None) -> None:
         self.bounds: tuple[float, ...] = bounds
-        self.limits: list[float] = [_limit(bound, divisor) for bound in bounds]  # of values as they are measured
+        self.limits: list[float] = [_limit(bound, divisor) for bound in bounds]  # the bounds for unconverted values
         self.created: float = time.time()
         self.counts: list[int] = [0] * len(bounds)
         self.total: float = 0
 
 
 def _limit(bound: float, divisor: float | None) -> float:
-    """The highest value that is at or below a bound once it is converted: whoever counts need not convert each."""
+    """The highest value that, once converted, is at or below a bound: so values are counted without conversion."""
     if divisor is None or not bound:
         return bound
     limit = bound * divisor
@@ -54,7 +54,7 @@ def _limit(bound: float, divisor: float | None) -> float:
 
 
 class _Counted(NamedTuple):
-    """What a row has counted: values, their sum, and the counts of all bounds of all its series in a row."""
+    """What a row has counted: the number of values, their sum, and the counts for the bounds of all its series."""
 
     n: int
     total: float
@@ -62,9 +62,9 @@ class _Counted(NamedTuple):
 
 
 class Tallied(Sampled):
-    """A measurement whose values are counted. `counted` and the list of what came after it change as one."""
+    """A measurement whose values are counted. `counted` changes together with the list of the values after it."""
 
-    __slots__ = ("counted", "told")
+    __slots__ = ("added", "counted")
     samples: list[float]
     full: int
     due: int
@@ -79,20 +79,20 @@ class Tallied(Sampled):
     ) -> None:
         super().__init__(counters, gauges, summed, sampled, limit)
         nothing = _Counted(0, 0, (0,) * sum(len(one.wire.bounds) for one in sampled))
-        self.counted: tuple[_Counted, list[float]] = (nothing, self.samples)  # the writer's, read by the folder
-        self.told: _Counted = nothing  # the folder's
+        self.counted: tuple[_Counted, list[float]] = (nothing, self.samples)  # set by the writer, read by the folder
+        self.added: _Counted = nothing  # set by the folder: what it has added to the series
 
     def keep(self, value: float) -> None:
-        """Writer, when the list is full: count it and begin another."""
+        """Writer, when the list is full: count its values and begin a new list."""
         self.samples.append(value)
         before = self.counted
         after: tuple[_Counted, list[float]] = (self._sum_up(), [])
-        # In one statement: a signal's handler that counts may have done the same meanwhile, and its value stays.
+        # In one statement: a signal handler that counts may have done the same meanwhile; then its result is kept.
         self.counted, self.samples = (after, after[1]) if self.counted is before else (self.counted, self.samples)
         self.full = self.due = self.n + self.limit
 
     def _sum_up(self) -> _Counted:
-        """Everything so far. In any thread: a list that is in `counted` only grows."""
+        """Everything counted so far. Any thread: a list in `counted` only grows."""
         before, values = self.counted
         if not values:
             return before
@@ -107,20 +107,20 @@ class Tallied(Sampled):
 
     def fold(self, limit: int, waiting: int) -> int:
         _, invalid = self._gain_values()
-        now, told = self._sum_up(), self.told
-        gained = iter(map(int.__sub__, now.counts, told.counts))
+        now, added = self._sum_up(), self.added
+        gained = iter(map(int.__sub__, now.counts, added.counts))
         for series in self.sampled:
             tally: Tally = series.wire
-            series.total += now.n - told.n
-            tally.total += now.total - told.total
+            series.total += now.n - added.n
+            tally.total += now.total - added.total
             tally.counts = [count + next(gained) for count in tally.counts]
-        self.told = now
+        self.added = now
         self.limit = limit
         return invalid
 
 
 def _cumulative(ordered: list[float], series: Series) -> list[int]:
-    """For each bound of the series how many values are at or below it, once converted."""
+    """For each bound of the series, the number of values that, once converted, are at or below it."""
     if ordered[0] > -_EXACT and ordered[-1] < _EXACT:
         return [bisect_right(ordered, limit) for limit in series.wire.limits]
     divisor = series.divisor
@@ -129,8 +129,8 @@ def _cumulative(ordered: list[float], series: Series) -> list[int]:
 
 
 class Reading(NamedTuple):
-    """A series as it is told: a count, sum or gauge is its `value`; of samples that is their number, beside `total` and
-    the number at or below each of `bounds`. `created`: since when it counts, in seconds since the epoch."""
+    """A series as it is exported. `value` is that of a count, sum or gauge, or the number of samples; samples also have
+    `total` and, for each of `bounds`, the number at or below it. `created`: its begin, in seconds since the epoch."""
 
     name: str
     tags: tuple[str, ...]
@@ -168,25 +168,25 @@ class TallyStore(Store):
         return Tallied(counters, gauges, summed, sampled, self.sample_limit())
 
     def _stays_locked(self, series: Series, held: bool) -> bool:
-        """Idle rows go, series never: a total that was read may not begin anew."""
+        """Idle rows are dropped, series never: a total that was read must not start again."""
         return True
 
     def added_row(self) -> None:
-        """Threads come and go although no reader comes: fold what ended ones left, now and then. A reader that is under
-        way does so itself, and no emitting thread waits for it."""
+        """Without a reader, threads may still start and end: fold the rows of ended threads from time to time. Skipped
+        while a reader folds, so that no emitting thread waits for it."""
         super().added_row()
         if len(self._arrived) >= self._fold_at and not self.lock.locked():
             process.unsignalled(self.fold, _PATIENCE, self.series)
             self._fold_at = self._rows + _UNFOLDED
 
     def readings(self) -> list[Reading]:
-        """Every series that has something to tell, as of now; each is consistent in itself."""
+        """Every series that has a value, as of now; each is consistent in itself."""
         return process.unsignalled(self._readings, _PATIENCE, [])
 
     def _readings(self) -> list[Reading]:
         self.fold()
         self.expire()
-        with self.lock:  # a fold of another reader may be under way
+        with self.lock:  # another reader may be folding
             return [_reading(one) for one in self.series if one.kind != "gauge" or one.value is not None]
 
 

@@ -1,5 +1,5 @@
-"""Which series of a client are known before anything has occurred: those whose tag values its beginning tells, or the
-catalogue lists. Pure functions, any thread.
+"""Which series of a client are known before anything has occurred: those whose tag values are in the metadata of
+telemetry.client.opened or in the catalogue. Pure functions, any thread.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ _MOST: Final = 100  # series of one definition and client
 
 
 def tags_from_start(one: Definition, opened: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
-    """The tags of each series of this metric that a client has; none where a tag's value is not known. `opened` is the
+    """The tags of each series of this metric that a client has; none if a tag's value is not known. `opened` is the
     metadata of telemetry.client.opened."""
     spec = CATALOGUE.get(one.event)
     limits = opened.get(EMITS, {one.event: {}}).get(one.event)
-    if spec is None or "client_id" not in opened or limits is None:  # or it cannot emit that
+    if spec is None or "client_id" not in opened or limits is None:  # None: the client cannot emit the event
         return
     if one.measurement == UNTYPED and opened.get(BY_TYPE, True):  # each message is counted by its type
         return

@@ -1,1 +1,1 @@
-"""Reporters: they ship what the store counted to the Datadog Agent and others."""
+"""Reporters: they send what the store counted to the Datadog Agent and to Prometheus, and log events."""

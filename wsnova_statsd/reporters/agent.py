@@ -1,7 +1,8 @@
-"""The way to the Agent: the official client, on a socket that is looked after. Every method under the flush lock.
+"""Sends to the Agent by the official client, on a socket that this module opens and renews. Every method under the
+flush lock.
 
-A host name is looked up when a socket is opened and every half minute after; a Unix socket is opened anew when another
-file stands in its place. No method waits longer than its deadline and a socket's timeout.
+A host name is looked up when a socket is opened and every half minute after that; a Unix socket is reopened when
+another file has taken its place. No method waits longer than its deadline plus a socket's timeout.
 """
 
 from __future__ import annotations
@@ -20,14 +21,14 @@ from .resolver import Resolver
 from .settings import Address
 
 REFRESH: Final = 25.0  # seconds, so that with any flush interval a host's new address is found within 30
-_PATIENCE: Final = 0.25  # seconds that a good socket waits for the name's answer
+_PATIENCE: Final = 0.25  # seconds to wait for a lookup while the socket still works
 _SCHEMES: Final = ("unix://", "unixgram://", "unixstream://")
 
 
 class Agent:
-    """Sends packets and messages to `address`. `client` is a DogStatsd made for it, used by it alone.
+    """Sends packets and messages to `address`. `client` is a DogStatsd that only this object uses.
 
-    `connect(deadline)` stands in for opening a socket where there is to be none.
+    `connect(deadline)` replaces the opening of a socket, for tests.
     """
 
     def __init__(
@@ -42,7 +43,7 @@ class Agent:
         self.size: int = 0  # bytes of the last packet that was accepted
         self._address = address
         self._client = client
-        self._client.constant_tags = []  # settled in settings, once
+        self._client.constant_tags = []  # the reporter's settings have them
         self._resolver = resolver
         self._clock = clock
         self._connect = connect if connect is not None else self._open
@@ -52,20 +53,20 @@ class Agent:
         silence_warnings()
 
     def prepare(self) -> None:
-        """Have the host looked up: an answer is at hand even where the end comes before the first flush."""
+        """Start to look up the host, so that the address is known even if the process ends before the first flush."""
         if self._resolver is not None:
             self._resolver.begin()
 
     def send(self, lines: Iterable[Line], deadline: float, taken: list[int | None]) -> bool:
-        """One packet of metric lines; True if it was accepted. `taken`, an empty list, is filled as it leaves."""
+        """Send one packet of metric lines; True if it was accepted. `taken`, an empty list, is filled as it is sent."""
         return self._send(lambda: self._write(lines), deadline, taken)
 
     def is_complete(self, taken: list[int | None]) -> bool:
-        """Whether a packet that filled this list has left as a whole, on a stream with its length before it."""
+        """Whether the packet that filled this list was sent as a whole; on a stream its length is sent before it."""
         return len(taken) == (2 if str(self._address.path).startswith("unixstream:") else 1)
 
-    def tell(self, message: Message, deadline: float) -> bool:
-        """One event or service check, alone in its packet; True if it was accepted."""
+    def send_message(self, message: Message, deadline: float) -> bool:
+        """Send one event or service check, alone in its packet; True if it was accepted."""
         arguments = message.arguments
         if arguments.get("message") and message.method == "service_check":
             arguments = {**arguments, "message": AsWritten(arguments["message"])}
@@ -96,7 +97,7 @@ class Agent:
             accepted = refusal is None
             if refusal is not None:
                 self.last_error = f"refused: {_reason(refusal)}"
-        except OSError as error:  # there is no way; also what getaddrinfo raises
+        except OSError as error:  # no socket could be opened; also what getaddrinfo raises
             self.last_error = f"{type(error).__name__}: {error}"
         finally:
             if not accepted:
@@ -108,18 +109,18 @@ class Agent:
         """Why the packet was not accepted, or None. Raises what opening a socket raises."""
         client = self._client
         sock = client.socket
-        if sock is None:  # without one the client cuts packets by its own count
+        if sock is None:  # without a socket the client would cut packets by its own limit
             sock = client.socket = BookingSocket(self._connect(deadline))
         sock.begin(taken)
         write()
         if not client.flush() or sock.error is not None:
             return sock.error or OSError("the official client did not send the packet")
         self.size = sock.size
-        code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)  # only here a UDP socket reports a closed port
+        code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)  # the only way to see that a UDP port is closed
         return OSError(code, os.strerror(code)) if code else None
 
     def _drop(self) -> None:
-        """After a fault: the next packet gets a new socket, and nothing of this one."""
+        """After a fault: the next packet uses a new socket, and no rest of this packet is sent."""
         self._client.close_socket()
         emptied(self._client)
 
@@ -134,12 +135,12 @@ class Agent:
             self._client.host = host
             try:
                 return self._client.get_socket()
-            except OSError as no_way:  # no route by this family of addresses
-                error = no_way
+            except OSError as no_route:  # none for this address family
+                error = no_route
         raise error if error is not None else OSError("the name has no address")
 
     def refresh(self) -> None:
-        """Before a flush: leave a good socket that leads to where the Agent is no more."""
+        """Before a flush: close a working socket if the Agent is no longer where it leads."""
         if self._client.socket is None:
             return
         if self._resolver is None:
@@ -156,7 +157,7 @@ class Agent:
         assert self._resolver is not None
         try:
             return self._client.host not in self._resolver.addresses(_PATIENCE)
-        except OSError:  # a name server that is away is no reason to give up a good socket
+        except OSError:  # an unreachable name server is no reason to close a working socket
             return False
 
     def _file_now(self) -> tuple[int, int] | None:
@@ -167,16 +168,16 @@ class Agent:
             path = path.removeprefix(scheme)
         try:
             found = os.stat(path)
-        except OSError:  # it may be on its way; as long as the old one takes packets it is good
+        except OSError:  # the Agent may be restarting; the old socket is good as long as it accepts packets
             return None
         return found.st_dev, found.st_ino
 
     def close(self) -> None:
-        """Let go of the socket; the next packet opens another."""
+        """Close the socket; the next packet opens a new one."""
         self._client.close_socket()
 
 
 def _reason(error: OSError) -> str:
     if isinstance(error, TimeoutError) and error.errno is None:
-        return "the Agent's queue is full, it does not read"
+        return "the Agent's queue is full because it does not read"
     return os.strerror(error.errno) if error.errno else str(error)

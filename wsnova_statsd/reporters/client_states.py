@@ -1,7 +1,7 @@
-"""The states that a client's life puts on the wire again and again: gauges from their first value, counts at 0 from its
-beginning, both until it is closed.
+"""The states of clients, which are sent repeatedly: gauges from their first value on, counts as 0 from the client's
+start on, both until it is closed.
 
-`hear` is attached to the bus and runs in any emitting thread; the rest under the flush lock.
+`handle` is attached to the bus and runs in any emitting thread; the other methods run under the flush lock.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ..metrics.series import OVERFLOW_TAGS
 from ..metrics.store import Series, Store
 from ..metrics.zeros import tags_from_start
 
-HEARD: Final = (CLIENT_OPENED, CLIENT_CLOSED)
+HANDLED: Final = (CLIENT_OPENED, CLIENT_CLOSED)
 _UP: Final = "websocket.connection.up"
 
 
@@ -31,12 +31,12 @@ class ClientStates:
         self._news: deque[tuple[str, Mapping[str, Any]]] = deque()  # appended by any thread
         self._closed: set[str] = set()  # tags of closed clients whose states end with this flush
 
-    def hear(self, event: str, measurements: Any, metadata: Mapping[str, Any], config: Any) -> None:
-        """One of HEARD."""
+    def handle(self, event: str, measurements: Any, metadata: Mapping[str, Any], config: Any) -> None:
+        """The handler of the events in HANDLED."""
         self._news.append((event, dict(metadata)))
 
     def begin_flush(self) -> None:
-        """Take in what was heard, in its order."""
+        """Process the events since the last flush, in their order."""
         for _ in range(len(self._news)):
             event, metadata = self._news.popleft()
             tag = wire.clean_tag(f"client:{wire.text(metadata.get('client_id'))}")
@@ -47,7 +47,7 @@ class ClientStates:
                 self._begin(metadata)
 
     def _begin(self, metadata: Mapping[str, Any]) -> None:
-        """Its counts are 0 at once."""
+        """A client starts: send its counts as 0 from now on."""
         for one in self._from_zero:
             for tags in tags_from_start(one, metadata):
                 series = self._store.find(one.name, one.kind, tags, one.divisor)
@@ -55,8 +55,8 @@ class ClientStates:
                     series.state, series.ended = True, False
 
     def flushed(self, all_series: Iterable[Series], *, complete: bool) -> None:
-        """After a complete flush the states of closed clients have left for the last time, unless a client is up again.
-        After another one those without a state need not be remembered."""
+        """After a complete flush: the states of closed clients have been sent for the last time, unless a client is up
+        again. After an incomplete one: forget closed clients that have no state."""
         if not self._closed:
             return
         states = [series for series in all_series if series.state]

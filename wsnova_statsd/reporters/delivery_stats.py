@@ -1,6 +1,6 @@
 """Counts what was delivered and lost, line by line. At any moment emitted = delivered + pending + lost.
 
-The thread that flushes writes, any thread reads; the lock makes the outcome of a packet one step for readers.
+The flushing thread writes, any thread reads; the lock makes the outcome of a packet atomic for readers.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ _BOOK: Final[dict[str, str]] = {"counter": "counter", "sum": "sum"} | dict.fromk
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Of all counters, sums or samples: what waits, what was accepted, what is lost by cause. Together: all there was.
+    """What is pending, delivered and lost by cause, of all counters, sums or samples. Together: all that was emitted.
 
-    Counters in occurrences, sums in their own units, samples and members of sets by number; what was thinned out counts
-    like what was kept.
+    Counters are in occurrences, sums in their own units, samples and members of sets by number; samples that were
+    thinned out count like those that were kept.
     """
 
     pending: float = 0
@@ -33,7 +33,7 @@ class Account:
 
 @dataclass(slots=True)
 class Line:
-    """One line to be: what DogStatsd's methods take, its size on the wire, and what it stands for."""
+    """A line to be sent: the arguments of DogStatsd's methods, its size on the wire, and what it stands for."""
 
     series: Series
     name: str
@@ -42,43 +42,43 @@ class Line:
     weight: int
     size: int
     amount: float
-    upto: float = 0  # counter, sum: what of its total is dealt with once the line is accepted
-    batch: list[Any] = field(default_factory=list)  # its samples, or its member of a set
+    upto: float = 0  # counter, sum: the part of its total that is delivered once the line is accepted
+    batch: list[Any] = field(default_factory=list)  # the line's samples, or its member of a set
 
     def accept(self) -> None:
-        """The Agent has it."""
+        """The Agent has accepted the line."""
         if self.batch:
             self.series.delivered += self.amount
         elif self.series.kind != "gauge":
-            self.series.delivered = self.upto  # not by adding: a sum of floats would leave a rest
+            self.series.delivered = self.upto  # not added: floats would leave a remainder
 
     def keep(self) -> None:
-        """It was not tried: all of it waits for the next time."""
+        """The line was not sent: all of it stays pending."""
         if self.batch:
             self.series.batches.insert(0, (self.batch, int(self.amount)))
         else:
             self.series.fresh = self.series.kind == "gauge"
-            self.series.told_at = NEVER
+            self.series.sent_at = NEVER
 
 
 class DeliveryStats:
     """Running figures of one reporter in one process."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()  # guards all below, and `delivered` and `lost` of every series
+        self._lock = threading.Lock()  # guards the fields below, and `delivered` and `lost` of every series
         self.packets: int = 0
         self.bytes: int = 0
         self._delivered: dict[str, float] = dict.fromkeys(BOOKS, 0)
         self._lost: dict[str, dict[str, float]] = {book: {} for book in (*BOOKS, "gauge")}
 
     def sent(self, size: int) -> None:
-        """One packet more, of `size` bytes."""
+        """Count one more packet, of `size` bytes."""
         with self._lock:
             self.packets += 1
             self.bytes += size
 
     def accept(self, packet: Iterable[Line]) -> None:
-        """The Agent has this packet."""
+        """The Agent has accepted this packet."""
         with self._lock:
             for line in packet:
                 line.accept()
@@ -87,7 +87,8 @@ class DeliveryStats:
                     self._delivered[book] += line.amount
 
     def refuse(self, packet: Iterable[Line]) -> None:
-        """The Agent refused this packet: counts wait, gauges are sent again, samples are lost (they would be late)."""
+        """The Agent refused this packet: counts stay pending, gauges are sent again, samples are lost (they would be
+        late)."""
         for line in packet:
             if line.batch:
                 self.lose(line.series, line.amount, "refused")
@@ -95,7 +96,7 @@ class DeliveryStats:
                 line.keep()
 
     def lose(self, series: Series, amount: float, cause: str) -> None:
-        """So much of a series will never be delivered; a gauge is in no book, but its lost values are counted."""
+        """Count an amount of a series as lost for good. Gauges have no account, but their lost values are counted."""
         book = _BOOK.get(series.kind, "gauge")
         with self._lock:
             if book != "gauge":
@@ -103,16 +104,16 @@ class DeliveryStats:
             self._lost[book][cause] = self._lost[book].get(cause, 0) + amount
 
     def delivered_counts(self) -> float:
-        """Of all counters."""
+        """What was delivered of all counters."""
         return plain(self._delivered["counter"])
 
     def lost(self) -> float:
-        """Whatever was lost, of every book and cause."""
+        """All that was lost, of every account and cause."""
         with self._lock:
             return plain(sum(sum(causes.values()) for causes in self._lost.values()))
 
     def lost_by_cause(self) -> dict[str, float]:
-        """The same, by cause."""
+        """All that was lost, by cause."""
         causes: dict[str, float] = {}
         with self._lock:
             for lost in self._lost.values():
@@ -121,7 +122,7 @@ class DeliveryStats:
         return {cause: plain(amount) for cause, amount in causes.items()}
 
     def accounts(self, all_series: Iterable[Series]) -> dict[str, Account]:
-        """The accounts of these series, which are all that have anything pending."""
+        """The accounts; `all_series` are the series that may have anything pending."""
         pending: dict[str, float] = dict.fromkeys(BOOKS, 0)
         with self._lock:
             for series in all_series:

@@ -1,7 +1,7 @@
 """The page as text: families and their series in the two formats that Prometheus reads. Pure functions, any thread.
 
-"Prometheus text-based format" 0.0.4 and OpenMetrics 1.0. Made by hand, as a page of some thousand lines takes a tenth
-of the time that one object for each line takes; the tests read every page with prometheus_client's own parsers.
+"Prometheus text-based format" 0.0.4 and OpenMetrics 1.0. The lines are written directly: for thousands of lines that
+takes a tenth of the time that one object per line takes. The tests read every page with prometheus_client's parsers.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ _PLAIN_TYPES: Final = {"unknown": "untyped"}
 
 
 def text(families: Mapping[str, Family], found: Found, bound: Callable[[float], str], *, dated: bool) -> str:
-    """The page. `bound` writes the bound of a bucket; `dated`: as OpenMetrics, with the time since when each series
-    counts, which the plain format has no place for."""
+    """The page. `bound` formats the bound of a bucket. `dated`: as OpenMetrics, with the time since when each series
+    counts, which the plain format cannot express."""
     lines: list[str] = []
     buckets: dict[tuple[float, tuple[float, ...]], list[str]] = {}
     for name, family in families.items():
@@ -37,7 +37,7 @@ def text(families: Mapping[str, Family], found: Found, bound: Callable[[float], 
 
 
 def own_labels(family: Family, series: Mapping[Labels, Reading]) -> dict[str, str]:
-    """The labels of tags that only some clients have: all series of a family have the same names of labels."""
+    """Empty labels for tags that only some clients have: all series of a family must have the same label names."""
     return dict.fromkeys((key for labels in series for key, _ in labels if key not in family.labels), "")
 
 
@@ -50,12 +50,12 @@ def _head(family: Family, *, dated: bool) -> tuple[str, str]:
 
 
 def _text_of(labels: Mapping[str, str]) -> str:
-    """Without the brackets around."""
+    """The labels as text, without the braces."""
     return ",".join([f'{key}="{value.translate(_ESCAPED)}"' for key, value in sorted(labels.items())])
 
 
 def _lines(family: Family, labels: str, one: Reading, buckets: list[str], *, dated: bool) -> Iterator[str]:
-    """The lines of one series. `buckets` are the ends of the names of its buckets."""
+    """The lines of one series. `buckets` are the ends of its buckets' names."""
     name, around = family.name, f"{{{labels}}}" if labels else ""
     if family.type in ("unknown", "gauge"):
         yield f"{name}{around} {number(one.value / family.divisor)}\n"
@@ -75,11 +75,11 @@ def _lines(family: Family, labels: str, one: Reading, buckets: list[str], *, dat
 
 
 def has_sum(one: Reading) -> bool:
-    """A sum of values below 0 may fall, and OpenMetrics refuses the page for it."""
+    """Whether the sum is shown: a sum of negative values may decrease, and then OpenMetrics refuses the page."""
     return not any(bound < 0 for bound in one.bounds)
 
 
 def number(value: float) -> str:
-    """A value as Go reads it."""
+    """A value as text that Go can parse."""
     value = float(value)
     return repr(value) if math.isfinite(value) else "NaN" if math.isnan(value) else f"{'+' if value > 0 else '-'}Inf"

@@ -1,9 +1,9 @@
-"""What a metric is called in Prometheus: names, types, labels. Pure functions, checked before anything is counted.
+"""Names, types and labels of metrics in Prometheus. Pure functions; all is checked before anything is counted.
 
-`_` stands for what a name there cannot have; the unit is converted and ends the name. Of the two namings "guide" is the
-guide's: a counter or sum is of type unknown, as the guide's names do not end in `_total`; one that does is a counter.
-"prometheus" is the conventional one ("Metric and label naming"): counters end in `_total`, times are in seconds, sizes
-in bytes.
+`_` replaces characters that a name cannot have there; the unit is converted and ends the name. The naming "guide" is
+the guide's: counters and sums are of type unknown, because the guide's names do not end in `_total`; a metric whose
+name does is a counter. "prometheus" is the conventional naming ("Metric and label naming"): counters end in `_total`,
+times are in seconds, sizes in bytes.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _SUFFIXES: Final[dict[Type, tuple[str, ...]]] = {
     "histogram": ("", "_sum", "_count", "_bucket", "_created"),
 }
 _RESERVED: Final[dict[Type, str]] = {"histogram": "le", "summary": "quantile"}
-# The base unit of each unit, and how many of it make one. What the catalogue measures is in nanoseconds or bytes.
+# The base unit of each unit, and how many of the unit make one base unit. The catalogue measures nanoseconds and bytes.
 _BASES: Final[dict[str, tuple[str, float]]] = {
     **dict.fromkeys(("native", "nanosecond", "nanoseconds"), ("seconds", 1e9)),
     "microsecond": ("seconds", 1e6),
@@ -47,18 +47,18 @@ _BASES: Final[dict[str, tuple[str, float]]] = {
 
 
 class Family(NamedTuple):
-    """A metric as Prometheus has it. A counter's `name` goes without its `_total`, as that format wants it."""
+    """A metric as Prometheus has it. A counter's `name` is without `_total`, as the format requires."""
 
     name: str
     type: Type
     help: str
-    labels: frozenset[str]  # that its definitions name; a series may have those of its client's own tags, too
-    divisor: float = 1  # of what was read in the definition's unit
+    labels: frozenset[str]  # those of its definitions; a series may also have labels for its client's own tags
+    divisor: float = 1  # for values in the definition's unit
 
 
 def families(metrics: Iterable[Definition], naming: Naming = "guide") -> dict[str, Family]:
-    """The family of each metric by the metric's name. Raises ConfigurationError for two that would get in each other's
-    way, for labels that Prometheus keeps for itself, and for an unknown naming."""
+    """The family of each metric by the metric's name. Raises ConfigurationError for two metrics whose names collide,
+    for labels that Prometheus reserves, and for an unknown naming."""
     if naming not in NAMINGS:
         raise one_of("naming", naming, NAMINGS)
     found: dict[str, Family] = {}
@@ -81,14 +81,14 @@ def families(metrics: Iterable[Definition], naming: Naming = "guide") -> dict[st
         elif one.buckets != first[one.name].buckets:
             raise ConfigurationError(
                 f"metric {one.name!r} has buckets {one.buckets} here and {first[one.name].buckets} elsewhere; "
-                "a name keeps its buckets"
+                "use the same buckets for one name, or another name"
             )
         _check_labels(one, found[one.name].type)
     return found
 
 
 def sample_names(family: Family) -> list[str]:
-    """The names that may stand in a query of this family, its own among them."""
+    """The names by which queries may refer to this family, its own included."""
     return [family.name + suffix for suffix in _SUFFIXES.get(family.type, ("",))]
 
 
@@ -104,7 +104,7 @@ def _family(one: Definition, labels: frozenset[str]) -> Family:
 
 
 def _conventional(one: Definition, labels: frozenset[str]) -> Family:
-    """As Prometheus advises: the base unit and `_total` end the name, `_count` is for histograms and summaries."""
+    """As Prometheus advises: the name ends in the base unit and `_total`; `_count` is for histograms and summaries."""
     kind = _TYPES.get(one.kind, "counter")
     name, spec = one.name.replace(".", "_"), CATALOGUE.get(one.event)
     measured = "" if spec is None else spec.measurements.get(str(one.measurement), "")
@@ -126,21 +126,23 @@ def _check_labels(one: Definition, kind: Type) -> None:
     labels = [_label(tag) for tag, _ in one.tags]
     for label in labels:
         if labels.count(label) > 1:
-            raise ConfigurationError(f"metric {one.name!r} has two tags that are both {label!r} in Prometheus")
+            raise ConfigurationError(
+                f"metric {one.name!r} has two tags that are both {label!r} in Prometheus; rename one of them"
+            )
         if label == _RESERVED.get(kind):
             raise ConfigurationError(
-                f"metric {one.name!r} has the tag {label!r}, which a {kind} of Prometheus has already; name it another"
+                f"metric {one.name!r} has the tag {label!r}, which Prometheus reserves for a {kind}; rename it"
             )
 
 
-@functools.cache  # tags are named by definitions, not by data
+@functools.cache  # bounded: tag names come from definitions, not from data
 def _label(tag: str) -> str:
     return _NOT_LABEL.sub("_", tag)
 
 
 def labels_of(tags: Iterable[str]) -> Labels:
-    """The labels of clean tags `key:value`, sorted; an empty one is the same there as none. Of two tags that are one
-    label the first stands: a client's own come last."""
+    """The labels of clean tags `key:value`, sorted, without empty ones, which mean the same as none. If two tags make
+    the same label, the first is used: a client's own tags come last."""
     labels: dict[str, str] = {}
     for key, _, value in (tag.partition(":") for tag in tags):
         if value:
@@ -149,7 +151,7 @@ def labels_of(tags: Iterable[str]) -> Labels:
 
 
 def merged(one: Reading, other: Reading, kind: Type) -> Reading:
-    """Two series that have the same labels, as one: tags of two events may stand in another order."""
+    """Two series with the same labels as one: the tags of two events may differ in order."""
     if kind == "gauge":
         return other
     counts = tuple(map(int.__add__, one.counts, other.counts))

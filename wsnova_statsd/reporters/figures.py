@@ -1,4 +1,4 @@
-"""What a reporter knows of itself, as a snapshot and as metrics. No thread."""
+"""A reporter's figures about itself, as a snapshot and as metrics. No thread."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..metrics.store import Series
 from .delivery_stats import Account
 
 PREFIX: Final = "websocket.reporter."
-TELL_EVERY: Final = 10.0  # seconds: the Agent's window
+REPORT_EVERY: Final = 10.0  # seconds: the Agent's window
 
 
 _NOTHING: Final = Account()
@@ -20,13 +20,13 @@ _NOTHING: Final = Account()
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """A snapshot. `pending` and `delivered` are occurrences of counters; sums and samples have accounts of their own.
-    `series_by_metric` is how many of the `series` each metric has, without those that never had a value; the reporter's
+    """A snapshot. `pending` and `delivered` are occurrences of counters; sums and samples have their own accounts.
+    `series_by_metric` is the number of `series` of each metric, without those that never had a value; the reporter's
     own figures are in neither.
 
-    `lost` counts by cause, over all accounts and beside them: `unsendable` what fits no packet, `refused` samples of
-    refused packets, `queue` events and checks too many or too old, `invalid` values that are no numbers and so were
-    never counted.
+    `lost` counts by cause, in all accounts and outside them: `unsendable`, lines that fit no packet; `refused`, samples
+    of refused packets; `queue`, events and checks that were too many or too old; `invalid`, values that are not numbers
+    and so were never counted.
     """
 
     series: int
@@ -40,8 +40,8 @@ class Stats:
     counters: Account = _NOTHING
     sums: Account = _NOTHING
     samples: Account = _NOTHING
-    flush_ms: float = 0  # what the last flush took
-    flush_errors: int = 0  # exceptions in the flush thread, which goes on
+    flush_ms: float = 0  # duration of the last flush
+    flush_errors: int = 0  # exceptions in the flush thread, which continues
     handler_errors: int = 0  # exceptions of handlers on the bus
     series_by_metric: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
 
@@ -50,13 +50,13 @@ NOTHING_COUNTED: Final = Stats(series=0, pending=0, delivered=0, packets=0, byte
 
 
 class SelfReport:
-    """The figures as series of their own, in no store and no account: packed like others. Under the flush lock."""
+    """The figures as series that are in no store and no account, but packed like others. Under the flush lock."""
 
     def __init__(self) -> None:
         self._series: dict[tuple[str, tuple[str, ...]], Series] = {}
 
     def update(self, stats: Stats) -> list[Series]:
-        """The series, brought up to these figures: totals of which the difference leaves, and gauges."""
+        """The series, updated to these figures: gauges, and totals whose increase is sent."""
         self._at("series", "gauge").value = stats.series
         self._at("flush_ms", "gauge").value = round(stats.flush_ms, 3)
         self._at("samples").total = stats.samples.delivered

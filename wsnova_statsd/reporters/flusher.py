@@ -1,7 +1,7 @@
-"""`wsnova-flush`: the thread that flushes at every interval and ships what cannot wait. It cannot die of what it does.
+"""`wsnova-flush`: the thread that flushes at every interval and sends what cannot wait. No exception ends it.
 
-`ensure` starts it, or another in place of a dead one; never on the hot path. A daemon: it holds no process up. No lock:
-a new row, an event or a flush may come from code of a signal's handler that interrupts any of these methods.
+`ensure` starts it, or a new one if it has died; never on the hot path. It is a daemon, so it keeps no process alive. It
+takes no lock, because a signal handler that interrupts any of these methods may make a new row, an event or a flush.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from ..clock import BEAT_NS, CLOCK
 from ..log_limit import LOG_EVERY, LogLimit
 from ..redaction import log_fault
 
-_AFTER_THE_BEAT: Final = 0.05  # seconds, for owners that emit their sums then
+_AFTER_THE_BEAT: Final = 0.05  # seconds, for the threads of clients that emit their sums at the beat
 _log = logging.getLogger(__name__)
 
 
 class Flusher:
-    """Calls `flush` every `interval` seconds, without drift, and `urgent` soon after `wake`. Every method from any
-    thread; a new one is made in a child."""
+    """Calls `flush` every `interval` seconds, without drift, and `urgent` soon after `wake`. Call every method from any
+    thread. A child makes a new Flusher."""
 
     def __init__(self, interval: float, flush: Callable[[], object], urgent: Callable[[], object]) -> None:
         self._interval = interval
         self._flush = flush
         self._urgent = urgent
         self.wanted: bool = False  # whether the thread should run; set before `ensure`
-        self._wake: SimpleQueue[None] = SimpleQueue()  # of the current thread; another one has to end
+        self._wake: SimpleQueue[None] = SimpleQueue()  # the current thread's; a thread with another queue has to end
         self._thread: threading.Thread | None = None
         self._log_limit = LogLimit()
         self.errors: int = 0
@@ -39,7 +39,7 @@ class Flusher:
         self.restarts: int = 0
 
     def ensure(self) -> None:
-        """Start the thread if it should run and does not. If two start one at once, the first one ends."""
+        """Start the thread if it should run but does not. If two callers start one each, the first one ends."""
         if not self.wanted or (self._thread is not None and self._thread.is_alive()):
             return
         wake: SimpleQueue[None] = SimpleQueue()
@@ -47,18 +47,18 @@ class Flusher:
         self._wake = wake
         try:
             thread.start()
-        except RuntimeError:  # the interpreter is ending, and its exit hook flushes; or the next call has more luck
+        except RuntimeError:  # the interpreter is exiting, and its exit hook flushes; else the next call tries again
             return
         if self._wake is wake:
             self.restarts += self._thread is not None
             self._thread = thread
 
     def wake(self) -> None:
-        """Something wants to leave at once."""
+        """Have the thread send urgent messages now."""
         self._wake.put(None)
 
     def stop(self, deadline: float) -> None:
-        """End the thread, by the deadline on time.monotonic() or with the flush that it is in."""
+        """End the thread, after a flush in progress, and wait for it until the deadline, a time of time.monotonic()."""
         self.wanted = False
         thread, self._thread = self._thread, None
         self._wake.put(None)
@@ -88,19 +88,19 @@ class Flusher:
             log_fault(
                 _log,
                 error,
-                "the StatsD flush failed, and goes on; further faults of it are not logged for %d s",
+                "the StatsD flush failed; the flush thread continues; errors like it are not logged again for %d s",
                 LOG_EVERY,
             )
 
 
 def _first_flush(interval: float) -> float:
-    """Within an interval, and right after a beat, with which sums leave; on time.monotonic()."""
+    """The time of the first flush: within an interval, right after a beat, at which sums are emitted."""
     last = time.monotonic_ns() + round(interval * 1e9) - BEAT_NS
     return CLOCK.beat(last) / 1e9 + _AFTER_THE_BEAT
 
 
 def _waited(wake: SimpleQueue[None], timeout: float) -> bool:
-    """Wait to be woken, once for all who did; False after `timeout` seconds."""
+    """Wait to be woken; several wakes count as one. False after `timeout` seconds."""
     try:
         wake.get(timeout=max(0.0, timeout))
         for _ in range(wake.qsize()):

@@ -1,8 +1,8 @@
-"""LogReporter: the guide's log handler. Events as records of standard logging, with their fields as `extra`.
+"""LogReporter: the guide's log handler. Logs events by standard logging, with their fields as `extra`.
 
-Handlers run in the thread that emits. What is below `level` is not even listened to; where the logger's own level is
-off, an event costs one question to the logger. Records hold no secret in any profile, and nothing from the network
-begins a line of its own. No lock, no thread, no state but what is attached to the bus; never configures logging.
+Handlers run in the thread that emits. Below `level` no handler is attached; if the logger's own level is off, an event
+costs one call of the logger. Records contain no secret in any profile, and nothing from the network begins a new line.
+No lock, no thread, no state except what is attached to the bus; never configures logging.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ from ..metrics.reading import number
 from ..redaction import filter_metadata
 from ..telemetry import Bus, Measurements, Metadata, Recorder
 
-_NAMES: Final = ("client_id", "type")  # no texts: the type "token:refresh" is no secret; cleaned like their tags
+# Names, so not redacted: the type "token:refresh" is not a secret. Cleaned like their tags.
+_NAMES: Final = ("client_id", "type")
 _NAME_LENGTH: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
 class _Line:
-    """What is said of an event, with these of its fields; of those with `only` alone, where it is given."""
+    """How an event is logged, with which of its fields; with `only`, just events with this metadata key and value."""
 
     event: str
     level: int
@@ -35,7 +36,7 @@ class _Line:
     only: tuple[str, object] | None = None
 
 
-# The guide's three; then what no error.occurred says: that it is over, that the alarm was raised, a handler that hangs.
+# The guide's three; then what no error.occurred reports: an outage's end, a raised alarm, a handler that hangs.
 LINES: Final = (
     _Line(events.CONNECTION_COMPLETED, logging.INFO, "Connection established in %sms", ("duration",)),
     _Line(events.MESSAGE_RECEIVED, logging.DEBUG, "Received %s message of size %s bytes", ("type", "size")),
@@ -75,7 +76,7 @@ class _Writer:
             self._write(measurements, metadata)
 
     def bind(self, names: tuple[str, ...], metadata: Metadata) -> Recorder:
-        """For events of every message: no mapping is built for a record that no logger takes."""
+        """For events that are emitted for every message: builds no mapping if the logger's level is off."""
         enabled, level = self._logger.isEnabledFor, self._line.level
 
         def record(*values: Any) -> None:
@@ -90,13 +91,13 @@ class _Writer:
             return
         fields = filter_metadata({**metadata, **measurements})
         fields |= {key: wire.clean_field(metadata[key], _NAME_LENGTH) for key in _NAMES if key in metadata}
-        said = [_said(key, fields) for key in line.fields]
+        shown = [_shown(key, fields) for key in line.fields]
         extra = {f"{key}_" if key in self._taken else key: value for key, value in fields.items()}
-        self._logger.log(line.level, line.text, *said, extra={**extra, "event_name": line.event})
+        self._logger.log(line.level, line.text, *shown, extra={**extra, "event_name": line.event})
 
 
-def _said(key: str, fields: dict[str, object]) -> object:
-    """A field as it stands in the text, durations in ms; `?` for what is missing or no number."""
+def _shown(key: str, fields: dict[str, object]) -> object:
+    """A field as the text shows it, durations in ms; `?` if it is missing or not a number."""
     if key in ("duration", "size", "attempt"):
         value = number(fields.get(key))
         return "?" if value is None else value / 1_000_000 if key == "duration" else value
@@ -123,14 +124,14 @@ class LogReporter:
         if logger is None or isinstance(logger, str):
             logger = logging.getLogger(logger or "wsnova_statsd.events")
         elif not isinstance(logger, logging.Logger):
-            raise ConfigurationError(f"logger is {logger!r}; give a logging.Logger, the name of one, or None")
+            raise ConfigurationError(f"logger is {logger!r}; pass a logging.Logger, the name of one, or None")
         self._logger = logger
         self._level = _level(level)
         self._bus = bus if bus is not None else telemetry.DEFAULT
 
     def start(self) -> LogReporter:
-        """Attach to the bus. Started already: nothing happens."""
-        # What a record has already, also by a factory of the application, must not come as extra.
+        """Attach to the bus. Does nothing if already started."""
+        # Attributes that a record already has, also by a record factory of the application, cannot be passed as extra.
         taken = {*vars(logging.makeLogRecord({})), "message", "asctime", "event", "event_name"}
         for line in LINES:
             if line.level >= self._level:
@@ -140,7 +141,7 @@ class LogReporter:
         return self
 
     def stop(self) -> None:
-        """Detach from the bus. Stopped already: nothing happens."""
+        """Detach from the bus. Does nothing if already stopped."""
         for line in LINES:
             with contextlib.suppress(HandlerNotFound):
                 self._bus.detach(self._id(line))

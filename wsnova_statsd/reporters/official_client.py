@@ -1,4 +1,4 @@
-"""Wraps the official client, by its public names only: its socket, its sample rate, its log. Under the flush lock."""
+"""Adapts the official client, by its public names only: its socket, its sample rate, its log. Under the flush lock."""
 
 from __future__ import annotations
 
@@ -9,46 +9,47 @@ from typing import Any, Final
 
 
 class CertainRate(float):
-    """A sample rate that is written but not tossed for: DogStatsd asks `random() > rate` of a whole packed line."""
+    """A sample rate that is written but never drops a line: DogStatsd would test `random() > rate` for each packed
+    line."""
 
     def __lt__(self, other: float) -> bool:
         return False
 
 
 class AsWritten(str):
-    """A service check's message that stays as it is: DogStatsD would put a backslash into each `m:`, which the Agent
-    shows. It has no line feed and no bar any more."""
+    """A service check's message that stays unchanged: DogStatsd would put a backslash into each `m:`, which the Agent
+    would show. Line feeds and bars have already been removed."""
 
     def replace(self, *_: Any) -> AsWritten:
         return self
 
 
 class BookingSocket:
-    """A connected socket that notes in `taken` what left through it, and in `error` why something did not: the official
-    client keeps that to itself.
+    """A connected socket that records in `taken` what was sent through it, and in `error` why something was not, which
+    the official client does not report.
 
-    It is noted in the step that sends, all of it in C: an exception of a signal's handler comes before or after, and
-    what left is never taken for unsent.
+    It records in the same step as it sends, all in C: an exception of a signal handler comes before or after that step,
+    so what was sent is never taken for unsent.
     """
 
     def __init__(self, sock: Any) -> None:
         self._sock = sock
         self.family: Any = sock.family
         self.error: OSError | None = None
-        self.taken: list[int | None] = []  # an entry for each send; the sender's own list for each packet
-        self.size: int = 0  # bytes of what was tried
+        self.taken: list[int | None] = []  # one entry for each send; the caller passes a new list for each packet
+        self.size: int = 0  # bytes that were passed to the socket
 
     def begin(self, taken: list[int | None]) -> None:
-        """The next packet."""
+        """Begin the next packet."""
         self.taken, self.size, self.error = taken, 0, None
 
     def send(self, data: bytes) -> int:
-        """One datagram."""
+        """Send one datagram."""
         self._try(self._sock.send, data)
         return len(data)
 
     def sendall(self, data: bytes) -> None:
-        """A part of a stream."""
+        """Send a part of a stream."""
         self._try(self._sock.sendall, data)
 
     def _try(self, send: Any, data: bytes) -> None:
@@ -64,7 +65,7 @@ class BookingSocket:
 
 
 class _Nowhere:
-    """Stands in for a socket while what the client has to say is to go nowhere."""
+    """A stand-in for a socket that keeps what the client sends."""
 
     family = socket.AF_INET
 
@@ -80,13 +81,13 @@ class _Nowhere:
 
 
 def added_bytes(client: Any) -> int:
-    """How many bytes the client adds to each line: seen on one line that goes nowhere."""
+    """The number of bytes the client adds to each line, measured on a line that is not sent."""
     client.increment("x", "1")
     return max(0, len(emptied(client).rstrip(b"\n")) - len(b"x:1|c"))
 
 
 def emptied(client: Any) -> bytes:
-    """Take what waits in the client's buffer, which would leave with the next packet. Its socket is closed by then."""
+    """Empty the client's buffer, which would be sent with the next packet. Its socket must be closed."""
     client.socket = nowhere = _Nowhere()
     client.flush()
     client.socket = None
@@ -94,16 +95,16 @@ def emptied(client: Any) -> bytes:
 
 
 class _OthersOnly(logging.Filter):
-    """Lets the warnings of every DogStatsd pass but those of ours, which warns of every packet that is refused."""
+    """Lets the warnings of every DogStatsd pass except ours, which warns for each refused packet."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         return record.levelno < logging.WARNING or not getattr(OURS, "on", False)
 
 
-OURS: Final = threading.local()  # .on: this thread is using our client; what it warns of, we tell once a minute
+OURS: Final = threading.local()  # .on: this thread is using our client; we log its faults once a minute ourselves
 _FILTER: Final = _OthersOnly()
 
 
 def silence_warnings() -> None:
-    """Suppress the warnings of threads that set OURS. May be called again: a filter is added once."""
+    """Suppress the warnings of threads that set OURS. May be called repeatedly: the filter is added once."""
     logging.getLogger("datadog.dogstatsd").addFilter(_FILTER)

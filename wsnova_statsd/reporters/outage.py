@@ -1,8 +1,8 @@
-"""Logs, in few lines, whether the Agent accepts what it is sent. Called with the outcome of each flush, under its
-lock; no thread, no I/O but the log.
+"""Logs, in few records, whether the Agent accepts metrics. Called with the outcome of each flush, under its lock; no
+thread, no I/O except the log.
 
-One line when the Agent goes, one per minute while it is away, one when it is back, with what was kept and lost. An
-Agent that comes and goes all the time gets no more than those of one outage per minute.
+One record when the Agent stops accepting, one per minute while it does not, and one when it accepts again, with what
+was kept and lost. An Agent that keeps changing causes no more records than one outage per minute.
 """
 
 from __future__ import annotations
@@ -15,32 +15,33 @@ from typing import Final
 from ..log_limit import LOG_EVERY, LogLimit
 
 _log = logging.getLogger(__name__)
-LATE: Final = 60.0  # seconds; counts that waited longer are reported by an event: they stand in the wrong window
+LATE: Final = 60.0  # seconds; counts that were pending longer are reported by an event: graphs show them too late
 
 
 class Outage:
-    """`delivered`, `pending` and `lost` are the reporter's running figures: counts, counts, and everything."""
+    """One Agent's outages. The arguments `delivered` and `pending` are of counters, `lost` is of everything; all are
+    running totals of the reporter."""
 
     def __init__(self, address: object, clock: Callable[[], float] = time.monotonic) -> None:
         self._address = address
         self._clock = clock
-        self._clean_at: float | None = None  # when nothing was left; None while no flush is to be expected
-        self._since: float | None = None  # when the Agent went
+        self._clean_at: float | None = None  # when nothing was pending; None while no regular flushes are expected
+        self._since: float | None = None  # when the Agent stopped accepting
         self._log_limit = LogLimit(clock)
-        self._logged = False  # of this outage
-        self._delivered = self._lost = 0.0  # when nothing was left
+        self._logged = False  # whether this outage was logged
+        self._delivered = self._lost = 0.0  # when nothing was pending
 
     def begin(self) -> None:
-        """Flushes come regularly, from here on or already: what is late is late by the fault of others."""
+        """Expect regular flushes from now on: counts that are late then are late because of the Agent."""
         if self._clean_at is None:
             self._clean_at = self._clock()
 
     def end(self) -> None:
-        """No more regular flushes: those by hand are never late."""
+        """Expect no more regular flushes: flushes by hand are never late."""
         self._clean_at = None
 
     def failed(self, why: str | None, pending: float, lost: float) -> None:
-        """A flush ended with a packet that was refused."""
+        """A flush ended with a refused packet."""
         now = self._clock()
         first = self._since is None
         if self._since is None:
@@ -58,7 +59,8 @@ class Outage:
             )
         else:
             _log.warning(
-                "the Datadog Agent at %s has been away for %.0f s: %s; %s counts wait, %s values are lost",
+                "the Datadog Agent at %s has accepted no metrics for %.0f s: %s; %s counts are pending, %s values are "
+                "lost",
                 self._address,
                 now - self._since,
                 why,
@@ -67,15 +69,15 @@ class Outage:
             )
 
     def clean(self, sent: bool, delivered: float, lost: float) -> tuple[float, float] | None:
-        """A flush left nothing; `sent`: it sent something. Returns how many counts were late, and the age in
-        seconds of the oldest, if that is worth an event."""
+        """A flush left nothing pending; `sent`: it sent something. Returns the number of counts that were late and the
+        age of the oldest in seconds, if that is worth an event."""
         now = self._clock()
         kept = delivered - self._delivered
         if self._since is not None and sent:
             if self._logged:
                 _log.warning(
-                    "the Datadog Agent at %s is back after %.0f s: %s counts were kept and are delivered, %s values "
-                    "were lost",
+                    "the Datadog Agent at %s accepts metrics again after %.0f s: %s counts were kept and are "
+                    "delivered, %s values were lost",
                     self._address,
                     now - self._since,
                     plain(kept),
@@ -91,5 +93,5 @@ class Outage:
 
 
 def plain(count: float) -> str:
-    """A count as people write it."""
+    """A count as text for people."""
     return f"{count:.0f}" if float(count).is_integer() else f"{count:g}"

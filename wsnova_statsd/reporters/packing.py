@@ -1,7 +1,7 @@
-"""Series become lines, lines become packets. Knows sizes in bytes and no socket; runs in the thread that flushes.
+"""Turns series into lines and lines into packets, by their sizes in bytes. Has no socket; runs in the flushing thread.
 
-A line remembers what it stands for, and DeliveryStats counts what became of it. Whatever happens to a flush, what was
-taken from a series is delivered, given back or counted as lost.
+A line remembers what it stands for, and DeliveryStats counts its outcome. Whatever happens to a flush, what was taken
+from a series is delivered, given back or counted as lost.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ..metrics.reading import converted
 from ..metrics.store import Series
 from .delivery_stats import DeliveryStats, Line
 
-STATE_EVERY: Final = 3.5  # seconds: with the first flush 4 s after the last, or nearly so; the Agent has windows of 10
+STATE_EVERY: Final = 3.5  # seconds: so a state is sent every 4 s or so; the Agent's windows take 10 s
 ZERO_EVERY: Final = 119.5  # seconds; the Agent forgets a counter after 300
 StateTags = Callable[[tuple[str, ...]], tuple[str, ...]]
 TYPES: Final = {
@@ -30,18 +30,18 @@ TYPES: Final = {
     "timing": "ms",
     "set": "s",
 }
-_FOR_VALUES: Final = 8  # what share of a packet is for values at least, or each line is alone in a datagram
+_FOR_VALUES: Final = 8  # if less than this part (1/8) of a packet is left for values, a line is sent alone
 _log = logging.getLogger(__name__)
 
 
 def as_they_are(tags: tuple[str, ...]) -> tuple[str, ...]:
-    """The tags of a state where no process is told from another."""
+    """The tags of a state if processes are not distinguished."""
     return tags
 
 
 @dataclass(slots=True)
 class _Head:
-    """What stays the same for every line of a series."""
+    """The part that is the same for every line of a series."""
 
     name: str
     tags: tuple[str, ...]
@@ -51,8 +51,8 @@ class _Head:
 class Packer:
     """Turns series into lines, with the reporter's prefix and constant tags, and the bytes its client adds to each.
 
-    `lock` is the store's: another thread may fold meanwhile, and adds samples to those that are taken here. `delivery`
-    counts what can never be sent. `state_tags` gives the tags of a state those of the process that tells it.
+    `lock` is the store's: another thread may fold at the same time and add samples to those that are taken here.
+    `delivery` counts what can never be sent. `state_tags` adds the tag of this process to the tags of a state.
     """
 
     types: Mapping[str, str] = TYPES
@@ -76,9 +76,9 @@ class Packer:
         self.delivery: DeliveryStats = delivery if delivery is not None else DeliveryStats()
         self._lock = lock if lock is not None else threading.Lock()
         self._clock = clock
-        self._now = clock()  # of the flush under way
-        self._logged: set[str] = set()  # causes of losses
-        self._names: dict[str, str] = {}  # series share what they have in common: there can be thousands of them
+        self._now = clock()  # the time of the current flush
+        self._logged: set[str] = set()  # causes of losses that were logged
+        self._names: dict[str, str] = {}  # series share equal names and tags: there can be thousands of series
         self._all_tags: dict[tuple[str, ...], tuple[str, ...]] = {}
 
     def _head(self, series: Series) -> _Head:
@@ -96,23 +96,23 @@ class Packer:
         return head
 
     def _written(self, name: str, tags: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
-        """Name and tags as they stand on the wire."""
+        """Name and tags as they are written on the wire."""
         return name, tags
 
     def tidy(self, series: int) -> None:
-        """Forget what is shared when most of it is of series that are gone."""
+        """Drop the shared names and tags if most of them belong to expired series."""
         if len(self._all_tags) > 2 * series + 1000:
             self._names, self._all_tags = {}, {}
 
     def lines(self, series: Series) -> Iterator[Line]:
-        """The lines that bring the Agent up to date with one series. Taking one takes its gauge value or samples."""
+        """The lines that bring the Agent up to date with one series. Each takes its value or samples from it."""
         if series.kind == "gauge":
             fresh = series.fresh
-            if fresh:  # before the value is read: what comes meanwhile is fresh again
-                series.fresh = series.ended = False  # a closed client that came back
+            if fresh:  # before the value is read: a value that is set meanwhile is fresh again
+                series.fresh = series.ended = False  # not ended: a closed client was started again
             value = series.value
             if value is not None and (self._is_due(series, value) if series.state else fresh):
-                series.told, series.told_at = value, self._now
+                series.sent_value, series.sent_at = value, self._now
                 yield from self._line(series, value, 0, 0)
         elif series.batches:
             with self._lock:
@@ -122,26 +122,26 @@ class Packer:
                     yield from (self._members if series.kind == "set" else self._samples)(series, batches)
             finally:
                 with self._lock:
-                    series.batches = batches + series.batches  # what a stopped flush did not come to
+                    series.batches = batches + series.batches  # what a stopped flush did not reach
         elif series.kind in ("counter", "sum"):
             upto = series.total - series.lost
             if upto != series.delivered or (series.state and self._is_silent(series)):
-                series.told_at = self._now
+                series.sent_at = self._now
                 yield from self._line(series, upto - series.delivered, upto - series.delivered, upto)
 
     def _is_due(self, series: Series, value: float) -> bool:
-        """Whether a state gauge leaves with this flush: for a change, or to stay in sight."""
-        return not series.ended and (value != series.told or self._now >= series.told_at + STATE_EVERY)
+        """Whether this flush sends a state gauge: because it changed, or because it is time to repeat it."""
+        return not series.ended and (value != series.sent_value or self._now >= series.sent_at + STATE_EVERY)
 
     def _is_silent(self, series: Series) -> bool:
-        """Whether a count is due to leave as 0."""
-        return not series.ended and self._now >= series.told_at + ZERO_EVERY
+        """Whether it is time to send a count as 0."""
+        return not series.ended and self._now >= series.sent_at + ZERO_EVERY
 
     def _line(self, series: Series, value: float, amount: float, upto: float) -> Iterator[Line]:
         head = self._head(series)
         try:
             text = wire.format_value(converted(value, series.divisor))
-        except OverflowError:  # many huge integers add up to one that no float holds
+        except OverflowError:  # many huge integers add up to more than a float holds
             text = None
         if text is not None and head.size + len(text) < wire.LINE_BYTES:
             yield Line(series, head.name, text, head.tags, 1, head.size + len(text), amount, upto)
@@ -149,8 +149,8 @@ class Packer:
             self.unsendable(series, amount, head.size)
 
     def _samples(self, series: Series, batches: list[tuple[list[float], int]]) -> Iterator[Line]:
-        """Packed lines in which the first batch's values stand for exactly what it says: some for q, the rest for
-        q + 1. What a stopped flush did not come to stays the first batch."""
+        """Packed lines whose values together stand for exactly the number in the first batch: some values stand for q,
+        the others for q + 1. What a stopped flush did not reach stays the first batch."""
         head = self._head(series)
         kept, left = batches.pop(0)
         weight, more = divmod(left, len(kept))
@@ -169,7 +169,7 @@ class Packer:
                         )
                     else:
                         self.unsendable(series, amount, size)
-        except Exception:  # values that no code here expects must not keep every later series from the Agent
+        except Exception:  # unexpected values must not keep all later series from the Agent
             self.unsendable(series, left, head.size)
             left = 0
         finally:
@@ -177,7 +177,7 @@ class Packer:
                 batches.insert(0, (kept[used:], left))
 
     def _members(self, series: Series, batches: list[tuple[list[str], int]]) -> Iterator[Line]:
-        """One line for each member of a set; what a stopped flush did not come to stays the first batch."""
+        """One line for each member of a set. What a stopped flush did not reach stays the first batch."""
         head = self._head(series)
         members, stood = batches.pop(0)
         if stood > len(members):
@@ -196,19 +196,19 @@ class Packer:
                 batches.insert(0, (members[used:], len(members) - used))
 
     def unsendable(self, series: Series, amount: float, size: int) -> None:
-        """Nothing can send this line: there is no room for it, or its value is beyond a float's range. `amount` of a
-        gauge is one value; of a count of nothing nothing is lost."""
+        """Count a line as lost that cannot be sent: it is too long, or its value is beyond a float's range. A gauge
+        loses one value, whatever `amount` is; a count loses `amount`, so a count of 0 loses nothing."""
         amount = 1 if series.kind == "gauge" else amount
         if not amount:
             return
         tags = wire.size(",".join(self._tags))
         why = (
-            f"a line of {series.name!r} takes {size} bytes before its value, {tags} of them constant tags, and must end"
+            f"a line of {series.name!r} takes {size} bytes before its value, {tags} of them constant tags; allowed are"
         )
-        self.lose(series, amount, "unsendable", f"{why} within {wire.LINE_BYTES}, with a value that a float holds")
+        self.lose(series, amount, "unsendable", f"{why} {wire.LINE_BYTES} with a value, which a float must hold")
 
     def lose(self, series: Series, amount: float, cause: str, why: str) -> None:
-        """So much of a series is lost for good; the first one of each cause is logged."""
+        """Count an amount of a series as lost for good. The first loss of each cause is logged."""
         self.delivery.lose(series, amount, cause)
         if cause not in self._logged:
             self._logged.add(cause)
@@ -218,10 +218,10 @@ class Packer:
             )
 
     def packets(self, all_series: Iterable[Series]) -> Generator[list[Line], None, None]:
-        """Lines in packets within the limit, in the order of the series; a larger line is alone in its packet. Each
-        line's LF counts.
+        """Lines in packets within the limit, in the order of the series. A larger line is alone in its packet. The LF
+        of each line counts.
 
-        Close the iterator to stop: what was taken and not yielded is given back.
+        Close the iterator to stop: what was taken but not yielded is given back.
         """
         packet: list[Line] = []
         used, self._now = 0, self._clock()
@@ -242,7 +242,7 @@ class Packer:
             self.keep(packet)
 
     def keep(self, packet: list[Line]) -> None:
-        """Give back what was taken and never tried."""
+        """Give back the lines that were taken but never sent."""
         with self._lock:
             for line in reversed(packet):
                 line.keep()

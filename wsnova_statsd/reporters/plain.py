@@ -1,9 +1,9 @@
-"""Plain StatsD, for servers that are no Datadog Agent: series as lines without tags, and the socket they leave by.
+"""Plain StatsD, for servers other than a Datadog Agent: series as lines without tags, and how they are sent.
 
-What such servers have in common: `c`, `g`, `ms` and `s`, one value a line, numbers without an exponent. A sign before a
-gauge's value means a difference, so a negative one follows a zero. Tags may stand in the name, as Graphite or InfluxDB
-write them; without them counts and timers of one name add up, and a gauge can be that of one series only.
-Under the flush lock, like what it stands in for.
+Such servers have in common: `c`, `g`, `ms` and `s`, one value per line, numbers without an exponent. A sign before a
+gauge's value means a difference, so a zero is sent before a negative value. Tags may be part of the name, as Graphite
+or InfluxDB write them. Without tags, counts and timers of one name add up, and only one series of a gauge can be sent.
+Runs under the flush lock, like the classes it replaces.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from .packing import Packer
 
 TagFormat = Literal["graphite", "influx"]
 SEPARATORS: Final[dict[str, str]] = {"graphite": ";", "influx": ","}
-# A distribution is a timer, too, whatever it measures.
+# A distribution is also sent as a timer, whatever it measures.
 TYPES: Final = {
     "counter": "c",
     "sum": "c",
@@ -39,7 +39,7 @@ _NOT_IN_NAME: Final = re.compile(r"[^A-Za-z0-9_.-]")
 
 
 def tagged_name(name: str, tags: Iterable[str], tag_format: TagFormat | None) -> str:
-    """The name with its tags, `key=value`; a tag without a value is `true`. Without a format the name alone."""
+    """The name with its tags, `key=value`; a tag without a value becomes `key=true`. Without a format, the name."""
     if tag_format is None:
         return name
     pairs = (tag.partition(":") for tag in tags)
@@ -48,7 +48,7 @@ def tagged_name(name: str, tags: Iterable[str], tag_format: TagFormat | None) ->
 
 
 def plain_number(value: float | Fraction) -> str | None:
-    """A number without an exponent, exactly; None for what no float holds."""
+    """A number as exact text without an exponent; None if no float holds it."""
     text = wire.format_value(value + 0)  # -0.0 becomes 0.0, without a sign
     return format(Decimal(text), "f") if text is not None and "e" in text else text
 
@@ -56,7 +56,7 @@ def plain_number(value: float | Fraction) -> str | None:
 def _number(value: float, divisor: float | None) -> str | None:
     try:
         return plain_number(converted(value, divisor))
-    except OverflowError:  # many huge integers add up to one that no float holds
+    except OverflowError:  # many huge integers add up to more than a float holds
         return None
 
 
@@ -66,7 +66,7 @@ def plain_rate(weight: int) -> str:
 
 
 def exact_weights(weight: int) -> list[int]:
-    """Weights that add up to this one, each of which a server finds again by dividing 1 by its rate."""
+    """Weights that add up to this one and that a server computes exactly, as 1 divided by their rate."""
     largest = weight
     while 1 / (1 / largest) != largest:
         largest -= 1
@@ -81,8 +81,8 @@ class PlainPacker(Packer):
     def __init__(self, tag_format: TagFormat | None, *args: Any) -> None:
         super().__init__(*args)
         self._tag_format = tag_format
-        self._gauges: dict[str, Series] = {}  # by the name on the wire: the one series that is sent
-        self._tags_of: dict[str, tuple[str, ...]] = {}  # by the name on the wire: the first tags written so
+        self._gauges: dict[str, Series] = {}  # by the name on the wire: the only series that is sent
+        self._tags_of: dict[str, tuple[str, ...]] = {}  # by the name on the wire: the first tags written like this
         self._alike_logged = False
 
     def _written(self, name: str, tags: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
@@ -91,20 +91,20 @@ class PlainPacker(Packer):
         if first != tags and not self._alike_logged:
             self._alike_logged = True
             _log.warning(
-                "the tags %r and %r are both written as %r, and counted together; a tag in a name holds letters, "
-                "digits, _, . and -. Further ones are not logged",
+                "the tags %r and %r are both written as %r, and counted together; use only letters, digits, _, . and - "
+                "in tags. Further cases are not logged",
                 *(",".join(first), ",".join(tags), written),
             )
         return written, ()
 
     def tidy(self, series: int) -> None:
-        """Forget names of series that are gone, too."""
+        """Also drop the names of expired series."""
         super().tidy(series)
         if len(self._tags_of) > 2 * series + 1000:
             self._tags_of = {}
 
     def packets(self, all_series: Iterable[Series]) -> Generator[list[Line], None, None]:
-        """Lines in packets, as those of a Packer. A gauge's name becomes free when its series has expired."""
+        """Lines in packets, as in Packer. A gauge's name becomes free when its series has expired."""
         known = list(all_series)
         alive = set(map(id, known))
         self._gauges = {name: series for name, series in self._gauges.items() if id(series) in alive}
@@ -113,8 +113,8 @@ class PlainPacker(Packer):
     def _line(self, series: Series, value: float, amount: float, upto: float) -> Iterator[Line]:
         head, text = self._head(series), _number(value, series.divisor)
         if series.kind == "gauge" and self._gauges.setdefault(head.name, series) is not series:
-            why = f"gauges {series.name!r} differ in tags, which plain StatsD has not; only the first is sent"
-            hint = "tag_format='graphite' or 'influx' writes tags into the name"
+            why = f"gauges {series.name!r} differ in tags, which plain StatsD does not have; only the first is sent"
+            hint = "Set tag_format='graphite' or 'influx' to write tags into the name"
             if self._tag_format is not None:
                 hint = f"Both are written as {head.name!r}"
             self.lose(series, 1, "untagged", f"{why}. {hint}")
@@ -127,7 +127,7 @@ class PlainPacker(Packer):
             self.unsendable(series, amount, head.size)
 
     def _samples(self, series: Series, batches: list[tuple[list[float], int]]) -> Iterator[Line]:
-        """A line for each value of the first batch, with the weights that Packer gives them."""
+        """One line for each value of the first batch, with the weights that Packer uses."""
         head = self._head(series)
         kept, left = batches.pop(0)
         weight, more = divmod(left, len(kept))
@@ -152,7 +152,7 @@ class PlainPacker(Packer):
 
 
 class PlainAgent(Agent):
-    """Sends lines as they are: the official client opens the socket, and would add fields of DogStatsD to each."""
+    """Sends lines unchanged: the official client, which would add DogStatsD fields to each, only opens the socket."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -164,7 +164,7 @@ class PlainAgent(Agent):
     def _write(self, lines: Iterable[Line]) -> None:
         sock = self._client.socket
         data = "\n".join(map(_text, lines)).encode()
-        with contextlib.suppress(OSError):  # the socket keeps it
+        with contextlib.suppress(OSError):  # the socket keeps the error
             if sock.getsockopt(socket.SOL_SOCKET, socket.SO_TYPE) == socket.SOCK_STREAM:
                 sock.sendall(data + b"\n")
             else:

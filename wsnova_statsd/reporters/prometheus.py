@@ -1,10 +1,10 @@
-"""PrometheusReporter: counts the definitions' events and shows the totals to a Prometheus that asks for them.
+"""PrometheusReporter: counts the definitions' events and serves the totals to a Prometheus that scrapes them.
 
-Emitting threads write into a store of the reporter's own; a thread that reads (`wsnova-scrape`, one for each request, a
-server's own, or the caller of render) folds it, and makes the page without any lock that an emitter takes. Totals are
-exact and never go backwards: nothing is sampled, no series expires. Nothing starts in the constructor. A forked child
-counts afresh, and serves nothing there until start is called in it; under a prefork server, where
-PROMETHEUS_MULTIPROC_DIR is set, prometheus_client's own metrics count for all processes together (shared_counts.py).
+Emitting threads write into the reporter's own store. A reading thread (`wsnova-scrape`, one for each request; a thread
+of another server; or the caller of render) folds it and makes the page without any lock that an emitter takes. Totals
+are exact and never decrease: nothing is sampled, no series expires. Nothing starts in the constructor. A forked child
+counts from zero and serves nothing until start is called in it. Under a prefork server, if PROMETHEUS_MULTIPROC_DIR is
+set, prometheus_client's own metrics count for all processes together (shared_counts.py).
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
     from prometheus_client.core import Metric, Sample
 
-PORT: Final = 9568  # that of the Elixir reporter the guide shows
+PORT: Final = 9568  # the port of the Elixir reporter in the guide
 VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
-ADDRESS: Final = "127.0.0.1"  # what a process counts is for others to see only where somebody says so
+ADDRESS: Final = "127.0.0.1"  # other machines see the metrics only if the user allows it
 _PATIENCE: Final = 5.0  # seconds for a start or a stop
 
 
 def _library() -> Any:
-    """prometheus_client, for who uses it: importing the package must not need it."""
+    """prometheus_client, imported at first use: importing this package must not need it."""
     try:
         import prometheus_client.values
     except ImportError:
@@ -54,26 +54,26 @@ def _library() -> Any:
 
 
 def _shares(library: Any, environ: Mapping[str, str]) -> bool:
-    """Whether the processes of a prefork server count together. Raises ConfigurationError for what cannot be: the
-    library looks at the variable when it is imported."""
+    """Whether the processes of a prefork server count together. Raises ConfigurationError if they cannot: the library
+    reads the variable when it is imported."""
     folder = environ.get(VARIABLE)
     if not folder:
         return False
     if library.values.ValueClass is library.values.MutexValue:
         raise ConfigurationError(
-            f"{VARIABLE} was set after prometheus_client had been imported, so this process would count for itself; "
-            "set it in the environment that the server is started in"
+            f"{VARIABLE} was set after prometheus_client had been imported, so this process would count alone; set it "
+            "in the environment in which the server is started"
         )
     if not os.path.isdir(folder):
         raise ConfigurationError(
-            f"{VARIABLE} is {folder!r}, which is no folder; make one, empty, before the server starts"
+            f"{VARIABLE} is {folder!r}, which is not a folder; make an empty one before the server starts"
         )
     return True
 
 
 def child_exit(server: object, worker: Any) -> None:
     """Gunicorn's hook, for gunicorn.conf.py: `from wsnova_statsd.reporters.prometheus import child_exit`. Called in the
-    master once a worker has ended; what it told of its state goes, its counts stay."""
+    master after a worker has ended: removes the worker's state gauges and keeps its counts."""
     if os.environ.get(VARIABLE):
         from prometheus_client import multiprocess
 
@@ -81,15 +81,15 @@ def child_exit(server: object, worker: Any) -> None:
 
 
 class _Collector:
-    """What a registry of prometheus_client asks: the families with their samples, in the order of the definitions, and
-    the time since when each counts."""
+    """A collector for a prometheus_client registry: the families with their samples, in the order of the definitions,
+    and the time since when each counts."""
 
     def __init__(self, shown: dict[str, Family], read: Callable[[], Found]) -> None:
         self._families = shown
         self._read = read
 
     def describe(self) -> Iterator[Metric]:
-        """The families without samples; a registry that has one of them already refuses."""
+        """The families without samples; a registry that already has one of them refuses."""
         return map(_metric, self._families.values())
 
     def collect(self) -> Iterator[Metric]:
@@ -127,7 +127,7 @@ def _samples(family: Family, labels: dict[str, str], one: Reading) -> Iterator[S
 
 
 def _bound(limit: float) -> str:
-    """As the library writes it, which the name of a series depends on."""
+    """A bound as the library writes it: it is part of a series' name."""
     from prometheus_client.utils import floatToGoString
 
     as_go: Callable[[float], str] = floatToGoString
@@ -169,7 +169,7 @@ class PrometheusReporter:
         if registry is not None and not callable(getattr(registry, "register", None)):
             raise one_of("registry", registry, ["a prometheus_client.CollectorRegistry"])
         self._shared = self._shares(multiprocess, naming, registry)
-        HandlerRegistry(chosen)  # says what is no definition
+        HandlerRegistry(chosen)  # raises for invalid definitions
         shown = self._shown = families(chosen, naming)
         bounds = {one.name: histogram_bounds(one) for one in chosen if one.kind == "distribution"}
         self._collector: Totals | SharedCounts
@@ -179,7 +179,7 @@ class PrometheusReporter:
             self._collector = Totals(chosen, shown, bounds, max_series)
         self._page = ScrapePage(self._render, lambda: self._running)
         self._given = registry
-        self._registered: _Collector | None = None  # in the given registry, while it runs
+        self._registered: _Collector | None = None  # what the given registry has while this reporter runs
         self._lock = threading.Lock()  # guards the fields below
         self._running = False
         self._server: ScrapeServer | None = None
@@ -190,20 +190,20 @@ class PrometheusReporter:
             return False
         shares = _shares(self._library, os.environ)
         if given and not shares:
-            raise ConfigurationError(f"multiprocess=True needs {VARIABLE}; name an empty folder in it")
+            raise ConfigurationError(f"multiprocess=True needs {VARIABLE}; set it to the path of an empty folder")
         if shares and naming != "prometheus":
             raise ConfigurationError(
-                f"{VARIABLE} is set, and the processes count together by conventional names only; give "
+                f"{VARIABLE} is set, and the processes count together by conventional names only; pass "
                 "naming='prometheus', or multiprocess=False to show this process alone"
             )
         if shares and registry is not None:
             raise ConfigurationError(
-                "registry is given, but where processes count together the page is made of their files; leave it out"
+                "registry is set, but if processes count together the page is made from their files; leave registry out"
             )
         return shares
 
     def after_fork(self) -> None:
-        """In a child: the port is the parent's. The child's copy of its socket would keep it taken."""
+        """In a child: close the copy of the server's socket, which would keep the parent's port occupied."""
         server, self._server = self._server, None
         self._lock = threading.Lock()
         if server is not None:
@@ -213,14 +213,14 @@ class PrometheusReporter:
 
     @checks.by_name
     def start(self, port: int | None = PORT, address: str = ADDRESS) -> PrometheusReporter:
-        """Attach to the bus and serve the metrics over HTTP. Started already: nothing happens.
+        """Attach to the bus and serve the metrics over HTTP. Does nothing if already started.
 
-        `port` 0 is any free one; None is none at all: render or the given registry shows them. `address` "127.0.0.1"
-        is for this machine alone, "0.0.0.0" or "::" for every interface, where Prometheus asks from elsewhere. Raises
+        `port` 0 is any free port; None starts no server: use render or the given registry. `address` "127.0.0.1" is for
+        this machine only, "0.0.0.0" or "::" for every interface, if Prometheus runs on another machine. Raises
         ConfigurationError for an address that cannot be listened on.
         """
         if port is not None:
-            checks.port("port", port, zero="any free one", hint="None is for no server")
+            checks.port("port", port, zero="any free port", hint="pass None for no server")
         process.refuse_late_patch()
         process.in_child()
         process.unsignalled(partial(self._start, port, address), _PATIENCE, None)
@@ -249,7 +249,7 @@ class PrometheusReporter:
                 self._given.register(collector)
             except ValueError as error:
                 raise ConfigurationError(
-                    f"the given registry has some of these metrics already ({error}); give each reporter its own"
+                    f"the registry already has some of these metrics ({error}); pass each reporter its own registry"
                 ) from None
             self._registered = collector
         self._collector.attach(self._bus)
@@ -259,16 +259,16 @@ class PrometheusReporter:
         self._running = False
         self._collector.detach()
         if self._given is not None and self._registered is not None:
-            with contextlib.suppress(KeyError):  # it was taken out
+            with contextlib.suppress(KeyError):  # the user has already unregistered it
                 self._given.unregister(self._registered)
 
     def _serve(self, port: int, address: str) -> ScrapeServer:
         try:
             server = ScrapeServer(address, port, self._page.wsgi)
-        except (OSError, TypeError, ValueError) as error:  # an address that is no text, or no name
+        except (OSError, TypeError, ValueError) as error:  # also an address that is not a text or not a valid name
             raise ConfigurationError(
                 f"the Prometheus metrics cannot be served on port {port} of {address!r} ({error}); "
-                "stop what listens there, or give another port or address"
+                "stop the program that uses it, or pass another port or address"
             ) from error
         server.start()
         return server
@@ -280,12 +280,13 @@ class PrometheusReporter:
 
     @property
     def port(self) -> int | None:
-        """Where the metrics are served, None while they are not."""
+        """The port on which the metrics are served; None while they are not."""
         server = self._server
         return None if server is None else server.server_port
 
     def stop(self) -> None:
-        """Detach, close the port, leave the given registry. What was counted stays: render shows it."""
+        """Detach from the bus, close the port, unregister from the given registry. render still shows what was
+        counted."""
         process.in_child()
         process.unsignalled(self._stop, _PATIENCE, None)
 
@@ -309,18 +310,18 @@ class PrometheusReporter:
     # -- showing ------------------------------------------------------------------------------------------------------
 
     def render(self) -> str:
-        """This reporter's metrics as of now, in the text format of Prometheus; where processes count together, all that
-        stands in their files."""
+        """This reporter's metrics as of now, in the text format of Prometheus; if processes count together, all metrics
+        in their files."""
         process.in_child()
         return self._of_files(PLAIN).decode() if self._shared else self._of_own(dated=False)
 
     def wsgi_app(self) -> WSGIApplication:
-        """A WSGI application to mount: the metrics and, under `/health`, whether this reporter counts. With a given
-        registry it shows all that stands in there."""
+        """A WSGI application to mount: the metrics and, under `/health`, whether this reporter counts. With `registry`
+        it shows all metrics of that registry."""
         return self._page.wsgi
 
     def asgi_app(self) -> ASGIApplication:
-        """The same as an ASGI application."""
+        """The same as wsgi_app, as an ASGI application."""
         return self._page.asgi
 
     def _render(self, form: str) -> bytes:

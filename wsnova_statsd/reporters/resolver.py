@@ -1,7 +1,7 @@
-"""The Agent's host name, looked up so that a resolver that hangs blocks no other thread.
+"""Looks up the Agent's host name so that a resolver that hangs blocks no other thread.
 
-A lookup runs in a short daemon thread, `wsnova-resolve`, one at a time; a thread that needs the answer waits for it
-until a deadline, and the thread of a lookup that never ends is let go. An address is never looked up.
+A lookup runs in a short daemon thread, `wsnova-resolve`, one at a time. A thread that needs the answer waits for it
+until a deadline; the thread of a lookup that never ends is abandoned. An address is never looked up.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from .. import process
 
 
 class _Lookup:
-    """One question, and what came of it once `done` is set."""
+    """One lookup; once `done` is set, `error` says whether it failed."""
 
     def __init__(self) -> None:
         self.done: threading.Event = threading.Event()
@@ -32,12 +32,12 @@ class Resolver:
         self.reset()
 
     def reset(self) -> None:
-        """In a child: no lookup is under way. What is known stays."""
+        """In a child: no lookup is running. Known addresses stay."""
         self._lock = threading.Lock()  # guards _lookup
         self._lookup: _Lookup | None = None
 
     def begin(self) -> _Lookup | None:
-        """Have the name looked up, unless that is under way. None if no thread can start: the interpreter is ending."""
+        """Start a lookup, unless one is already running. None if no thread can start, as at interpreter exit."""
         if self.literal:
             return None
         with self._lock:
@@ -46,21 +46,21 @@ class Resolver:
                 name = process.thread_name("resolve")
                 try:
                     threading.Thread(target=self._run, args=(lookup,), name=name, daemon=True).start()
-                except RuntimeError:  # Python 3.12 and later, in an exit hook; or no thread is left
+                except RuntimeError:  # Python 3.12 and later, in an exit hook; or the limit of threads is reached
                     return None
                 self._lookup = lookup
             return self._lookup
 
     def addresses(self, timeout: float) -> tuple[str, ...]:
-        """What the name means at this moment, asked anew; the last answer if none comes within `timeout` seconds.
+        """The current addresses of the name, looked up again; the last known ones if that takes over `timeout` seconds.
 
-        Raises OSError: what getaddrinfo raised, or that there is no answer at all.
+        Raises OSError: what getaddrinfo raised, or that no address is known.
         """
         lookup = self.begin()
         if lookup is not None and lookup.done.wait(max(0.0, timeout)) and lookup.error is not None:
             raise lookup.error
         if not self.known:
-            why = "cannot be looked up while the interpreter ends" if lookup is None else "is still being looked up"
+            why = "cannot be looked up while the interpreter exits" if lookup is None else "is still being looked up"
             raise OSError(f"the host name {self._host!r} {why}")
         return self.known
 
@@ -71,15 +71,15 @@ class Resolver:
             self.known = tuple(dict.fromkeys(str(one[4][0]) for one in found))
         except OSError as error:
             lookup.error = error
-        except Exception as error:  # what is no name at all: too long, say
-            lookup.error = OSError(f"{self._host!r} is no host name: {error}")
+        except Exception as error:  # an invalid name, for example one that is too long
+            lookup.error = OSError(f"{self._host!r} is not a host name: {error}")
         finally:
             lookup.done.set()
 
 
 def _is_address(host: str) -> bool:
     try:
-        ipaddress.ip_address(host)  # with a zone, too
+        ipaddress.ip_address(host)  # also with a zone
     except ValueError:
         return False
     return True

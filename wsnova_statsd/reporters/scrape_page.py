@@ -1,9 +1,9 @@
-"""What is answered to a request for the metrics: the format by content negotiation, `/health`, and as applications to
-mount, WSGI (PEP 3333) and ASGI 3.
+"""The response to a request for the metrics: the format by content negotiation, and `/health`; as WSGI (PEP 3333) and
+ASGI 3 applications to mount.
 
-Pure but for the functions it is given: one that makes the page of a format, and one that says whether the reporter
-counts. A WSGI application runs in its server's threads; an ASGI one makes the page in a thread of the event loop's
-pool, so that the loop goes on. No library is imported.
+Pure except for two functions it is given: one makes the page in a format, the other says whether the reporter counts.
+A WSGI application runs in its server's threads; an ASGI application makes the page in a thread of the event loop's
+pool, so that the loop is not blocked. No library is imported.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ TYPES: Final = {
     OPENMETRICS: "application/openmetrics-text; version=1.0.0; charset=utf-8",
 }
 _METHODS: Final = ("GET", "HEAD")
-_FAST: Final = 1  # the level of gzip: a page shrinks to a tenth by it, and takes a third of the time of the best one
+_FAST: Final = 1  # level of gzip: it shrinks a page to a tenth in a third of the time that the best level takes
 _REASONS: Final = {200: "200 OK", 405: "405 Method Not Allowed", 503: "503 Service Unavailable"}
 
 Page = Callable[[str], bytes]  # by the format, PLAIN or OPENMETRICS
@@ -35,7 +35,7 @@ ASGIApplication = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 class Answer(NamedTuple):
-    """Status, headers and body."""
+    """Status, headers and body of a response."""
 
     status: int
     headers: list[tuple[str, str]]
@@ -43,7 +43,7 @@ class Answer(NamedTuple):
 
 
 def format_of(accept: str) -> str:
-    """The format that a client prefers by its Accept header (RFC 9110, section 12.5.1); plain text in doubt."""
+    """The format that a client prefers by its Accept header (RFC 9110, section 12.5.1); plain text by default."""
     weights = {PLAIN: 0.0, OPENMETRICS: 0.0}
     for one in accept.lower().split(","):
         kind, *parameters = (part.strip() for part in one.split(";"))
@@ -63,20 +63,20 @@ def _weight(parameters: Iterable[str]) -> float:
 
 
 class ScrapePage:
-    """The answers of one reporter. Under any path there are the metrics, but for one that ends in `/health`."""
+    """The responses of one reporter: the metrics under any path except one that ends in `/health`."""
 
     def __init__(self, page: Page, counts: Callable[[], bool]) -> None:
         self._page = page
         self._counts = counts
 
     def answer(self, method: str, path: str, accept: str, encodings: str) -> Answer:
-        """What is answered to a request."""
+        """The response to a request."""
         if method not in _METHODS:
             return Answer(405, [("Allow", ", ".join(_METHODS))], b"")
         if path.endswith(HEALTH):
             counts = self._counts()
-            told = b"counting\n" if counts else b"stopped: nothing is counted\n"
-            return Answer(200 if counts else 503, [("Content-Type", "text/plain; charset=utf-8")], told)
+            text = b"counting\n" if counts else b"stopped: nothing is counted\n"
+            return Answer(200 if counts else 503, [("Content-Type", "text/plain; charset=utf-8")], text)
         form = format_of(accept)
         headers, body = [("Content-Type", TYPES[form]), ("Vary", "Accept, Accept-Encoding")], self._page(form)
         if "gzip" in encodings.lower():
@@ -93,7 +93,7 @@ class ScrapePage:
         return [] if method == "HEAD" else [body]
 
     async def asgi(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """An ASGI application. Alone under a server it takes part in its lifespan."""
+        """An ASGI application. It also answers the lifespan messages of a server that runs it alone."""
         if scope["type"] == "lifespan":
             for phase in ("startup", "shutdown"):
                 await receive()

@@ -1,8 +1,8 @@
-"""Counts for all processes of a prefork server together: prometheus_client's own metrics, in its multiprocess mode.
+"""Counts for all processes of a prefork server together, with prometheus_client's own metrics in multiprocess mode.
 
-Each event calls the metrics, whose values stand in files that outlive a worker. The library counts under a lock
-that code of a signal's handler must not wait for: what is emitted while another occurrence is being counted waits in a
-queue, and whoever counts takes it along. `hear` runs in any emitting thread; `attach` and `detach` one at a time.
+Each event updates the library's metrics, whose values are in files that outlive a worker. The library counts under a
+lock that a signal handler must not wait for: an event that is emitted while another one is being counted is queued, and
+the counting thread counts it too. `handle` runs in any emitting thread; call `attach` and `detach` one at a time.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ from ..metrics.zeros import tags_from_start
 from ..telemetry import Bus
 from .families import Family, labels_of
 
-_MODE: Final = "liveall"  # a gauge of each process that lives, told apart by its pid
+_MODE: Final = "liveall"  # one gauge for each live process, distinguished by its pid
 _OVERFLOW: Final = OVERFLOW_TAGS[0].partition(":")[0]
 _KINDS: Final = {"counter": "Counter", "gauge": "Gauge", "summary": "Summary", "histogram": "Histogram"}
 _METHODS: Final = {"counter": "inc", "gauge": "set", "summary": "observe", "histogram": "observe"}
-_made: Final[dict[Family, Any]] = {}  # the library's metrics, of which a process has each once
-_counting: Final[dict[str, object]] = {}  # by family, who counts it
+_made: Final[dict[Family, Any]] = {}  # the library's metrics; a process may make each only once
+_counting: Final[dict[str, object]] = {}  # by family, the object that counts it
 
 Event = tuple[str, dict[str, Any], dict[str, Any]]
 
 
 def _names(family: Family) -> list[str]:
-    """Its labels, in the order that the library is given them."""
+    """A family's label names, in the order in which they are passed to the library."""
     return sorted(family.labels - {_OVERFLOW})
 
 
 class SharedCounts:
-    """The definitions of one reporter, counted by `library`. `shown` are their families, by conventional names, and
-    `bounds` those of their histograms."""
+    """The definitions of one reporter, counted by `library`. `shown` are their families, with conventional names,
+    `bounds` the bounds of their histograms."""
 
     def __init__(
         self,
@@ -59,37 +59,37 @@ class SharedCounts:
         for one in self._definitions:
             self._by_event.setdefault(one.event, []).append(one)
         self._bus: Bus | None = None
-        self._waiting: deque[Event] = deque()  # appended by any thread, taken by the one that has the turn
-        self.skipped: int = 0  # values that are no numbers
+        self._waiting: deque[Event] = deque()  # appended by any thread, taken by the thread that holds _turn
+        self.skipped: int = 0  # values that are not numbers
         self._reset()
         process.on_fork(self)
 
     def after_fork(self) -> None:
-        """In a child: another thread of the parent may have had the turn, or the lock of one of the library's metrics;
-        the parent counts what waited."""
+        """In a child: another thread of the parent may have held _turn or the lock of one of the library's metrics. The
+        parent counts the events that were queued."""
         _made.clear()
         self._waiting.clear()
         self._reset()
 
     def _reset(self) -> None:
-        self._turn = threading.Lock()  # taken without waiting only; guards everything below
+        self._turn = threading.Lock()  # only ever taken without waiting; guards everything below
         self._children: dict[str, dict[tuple[str, ...], Any]] = {name: {} for name in self._shown}
 
     def attach(self, bus: Bus) -> None:
-        """Count what is emitted from now on. Raises ConfigurationError if another reporter counts one of the metrics:
-        both would count into the same files."""
+        """Attach to the bus and count. Raises ConfigurationError if another reporter counts one of the metrics: both
+        would count into the same files."""
         for family in self._shown.values():
             if _counting.setdefault(family.name, self) is not self:
                 self._forget()
                 raise ConfigurationError(
-                    f"another PrometheusReporter of this process counts {family.name!r}; in multiprocess mode each "
-                    "metric is counted once: stop the other one first"
+                    f"another PrometheusReporter of this process counts {family.name!r}; in multiprocess mode only one "
+                    "may count a metric: stop the other one first"
                 )
         self._bus = bus
-        bus.attach_many((__name__, id(self)), [*self._by_event, *(CLIENT_OPENED, CLIENT_CLOSED)], self.hear)
+        bus.attach_many((__name__, id(self)), [*self._by_event, *(CLIENT_OPENED, CLIENT_CLOSED)], self.handle)
 
     def detach(self) -> None:
-        """Count no more. What was counted stays in the files."""
+        """Detach from the bus. What was counted stays in the files."""
         if self._bus is not None:
             self._bus.detach((__name__, id(self)))
             self._bus = None
@@ -99,8 +99,8 @@ class SharedCounts:
         for name in [name for name, owner in _counting.items() if owner is self]:
             del _counting[name]
 
-    def hear(self, event: str, measurements: Mapping[str, Any], metadata: Mapping[str, Any], config: Any) -> None:
-        """The emitting thread: count it now, or have who is counting do so."""
+    def handle(self, event: str, measurements: Mapping[str, Any], metadata: Mapping[str, Any], config: Any) -> None:
+        """The emitting thread: count the event now, or leave it to the thread that is counting."""
         if not process.ALIVE[0]:
             process.in_child()
         self._waiting.append((event, dict(measurements), dict(metadata)))
@@ -112,7 +112,7 @@ class SharedCounts:
             finally:
                 turn.release()
         if fault is not None:
-            raise fault  # the bus reports it, once everything had its turn
+            raise fault  # the bus reports it, after everything was counted
 
     def _count_waiting(self) -> Exception | None:
         fault = None
@@ -124,7 +124,7 @@ class SharedCounts:
             for one in self._by_event.get(event, ()):
                 try:
                     self._count(one, measurements, metadata)
-                except Exception as error:  # of a user's `keep`: no other definition pays for it
+                except Exception as error:  # of a user's `keep`: it must not affect other definitions
                     fault = error
             if event == CLIENT_OPENED:
                 self._begin(metadata)
@@ -146,8 +146,8 @@ class SharedCounts:
         getattr(child, _METHODS[family.type])(amount)
 
     def _child(self, name: str, family: Family, tags: tuple[str, ...]) -> Any:
-        """The series of these tags; a client's own have no place, as a metric has the same labels everywhere. At the
-        cap further ones are one, whose labels are all `overflow`."""
+        """The series with these tags, without a client's own tags, because all series of a metric have the same labels
+        here. Above the cap, further combinations share one series whose labels are all `overflow`."""
         known = self._children[name]
         child = known.get(tags)
         if child is None:
@@ -170,14 +170,14 @@ class SharedCounts:
         return made
 
     def _begin(self, opened: Mapping[str, Any]) -> None:
-        """A client begins: its counts are 0, so that the first rise is one."""
+        """A client begins: set its counts to 0, so that Prometheus sees their first increase."""
         for one in self._definitions:
             if one.kind != "gauge":
                 for tags in tags_from_start(one, opened):
                     self._child(one.name, self._shown[one.name], tags)
 
     def _end(self, closed: Mapping[str, Any]) -> None:
-        """A client is closed: its states are no number any more. The library cannot take a series out of its files."""
+        """A client is closed: set its states to NaN, because the library cannot remove a series from its files."""
         for one in self._definitions:
             mine = {*tags_of([(tag, key) for tag, key in one.tags if key == "client_id"], closed)}
             for tags, child in self._children[one.name].items() if one.state and mine else ():

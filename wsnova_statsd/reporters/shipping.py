@@ -1,7 +1,7 @@
 """What a flush does: fold the store, pack what is new, send it to the Agent packet by packet, count what was delivered.
 
-One flush at a time, in whichever thread asks for it, under `lock`; it starts no thread of its own but a lookup's. The
-first refused packet ends a flush: counts, gauges and messages wait, that packet's samples are lost.
+One flush at a time, in the calling thread, under `lock`; it starts no thread except for a name lookup. The first
+refused packet ends a flush: counts, gauges and messages stay pending, that packet's samples are lost.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ from ..metrics.store import Series, Store
 from .agent import Agent
 from .client_states import ClientStates
 from .delivery_stats import DeliveryStats
-from .figures import TELL_EVERY, SelfReport, Stats
+from .figures import REPORT_EVERY, SelfReport, Stats
 from .outage import Outage, plain
 from .outbox import Message, Outbox
 from .packing import Packer, StateTags, as_they_are
 from .settings import Address
 
 _log = logging.getLogger(__name__)
-_EARLY: Final = 0.5  # seconds that a flush may be early and be the next window's all the same
+_EARLY: Final = 0.5  # seconds that a flush may be early and still belong to the next window
 _LATE_TITLE: Final = "Counts reached the Datadog Agent late"
 
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """Where to and with what: `make_agent` is called in the process that ships, and so is `state_tags`;
-    not `enabled`: all goes nowhere."""
+    """Where metrics are sent, and how. `make_agent` and `state_tags` are called in the sending process; if not
+    `enabled`, nothing is sent."""
 
     address: Address
     make_agent: Callable[[], Agent]
@@ -46,7 +46,7 @@ class Destination:
     tags: tuple[str, ...]
     enabled: bool
     state_tags: StateTags = as_they_are
-    packet_size: int | None = None  # in bytes; None: what suits the address
+    packet_size: int | None = None  # in bytes; None: the default of the address
     make_packer: Callable[..., Packer] = Packer
 
     @property
@@ -56,7 +56,7 @@ class Destination:
 
 
 class Shipper:
-    """Ships one store and one outbox. `clock` gives monotonic seconds; deadlines are on it."""
+    """Sends the contents of one store and one outbox. `clock` returns monotonic seconds; deadlines are its times."""
 
     def __init__(
         self,
@@ -72,20 +72,20 @@ class Shipper:
         self._clock = clock
         self.delivery: DeliveryStats = DeliveryStats()
         self.lock: threading.Lock = threading.Lock()  # one flush at a time: guards everything below
-        self._over_by = math.inf  # for the flush under way, if a caller is in a hurry
+        self._over_by = math.inf  # an earlier deadline for the current flush, see `hurry`
         self.last_error: str | None = None
         self._agent: Agent | None = None
         self._packer: Packer | None = None
-        self._own_packer: Packer | None = None  # for the reporter's own figures, which are in no book
+        self._own_packer: Packer | None = None  # for the reporter's own figures, which are in no account
         self._outage = Outage(destination.address, clock)
         self._own = SelfReport()
         self._invalid_logged = False
-        self._tell_at: float | None = None  # when the own figures are due; None: never sent
+        self._report_at: float | None = None  # when the reporter's own figures are due; None: not yet sent
         self.states: ClientStates = ClientStates(store, definitions)
         self.flush_ms: float = 0.0
 
     def begin(self) -> None:
-        """Before the first flush of a thread that goes on: make the client, expect regular flushes."""
+        """Before the first flush of the flush thread: make the client, and expect regular flushes."""
         with self.lock:
             agent, _ = self._ready_locked()
             if self._to.enabled:
@@ -93,11 +93,11 @@ class Shipper:
             self._outage.begin()
 
     def hurry(self, deadline: float) -> None:
-        """Have the flush that is under way in another thread end by then."""
+        """Make the current flush in another thread end by `deadline`."""
         self._over_by = deadline
 
     def end(self, deadline: float) -> None:
-        """After the last flush: close the socket, if no thread holds the lock until the deadline."""
+        """After the last flush: close the socket, unless another thread holds the lock until the deadline."""
         if self.lock.acquire(timeout=max(0.0, deadline - self._clock())):
             try:
                 self._outage.end()
@@ -108,7 +108,7 @@ class Shipper:
 
     @property
     def suffix(self) -> int:
-        """The bytes that the client adds to each line; as many as there could be while there is no client."""
+        """The number of bytes the client adds to each line; while there is no client, the most it could be."""
         agent = self._agent
         return agent.suffix if agent is not None else wire.MAX_NAME
 
@@ -121,30 +121,30 @@ class Shipper:
             self._packer = packer(self.delivery, self._store.lock, *more)
             self._own_packer = packer(None, None, *more)
             for series in self._store.series.copy():
-                series.wire, series.told_at = None, NEVER
+                series.wire, series.sent_at = None, NEVER
             self._agent = agent
         return self._agent, self._packer
 
-    def flush(self, timeout: float, tell: Callable[[], Stats] | None = None, *, last: bool = False) -> bool:
-        """Ship everything that is pending. True if nothing is left within `timeout` seconds.
+    def flush(self, timeout: float, figures: Callable[[], Stats] | None = None, *, last: bool = False) -> bool:
+        """Send everything that is pending. True if nothing is pending after at most `timeout` seconds.
 
-        `tell`, given by a thread that goes on or its end, has the figures that are shipped as metrics, at most once in
-        ten seconds; for the `last` flush: once more, if ever before.
+        `figures`, passed by the flush thread and at its end, returns the reporter's own figures, which are sent as
+        metrics at most once in ten seconds; with the `last` flush once more, if they were ever sent.
         """
         deadline = self._clock() + timeout
         if not self.lock.acquire(timeout=max(0.0, timeout)):
             return False
         try:
             self._over_by = math.inf
-            if tell is not None:
+            if figures is not None:
                 self._outage.begin()
-            due = self._tell_at is not None if last else self._tell_at is None or self._clock() >= self._tell_at
-            return self._flush_locked(deadline, tell if due else None)
+            due = self._report_at is not None if last else self._report_at is None or self._clock() >= self._report_at
+            return self._flush_locked(deadline, figures if due else None)
         finally:
             self.lock.release()
 
     def ship_messages(self, timeout: float) -> bool:
-        """Ship events and service checks only, which do not wait for the next flush."""
+        """Send only events and service checks, which do not wait for the next flush."""
         deadline = self._clock() + timeout
         if not self.lock.acquire(timeout=max(0.0, timeout)):
             return False
@@ -153,7 +153,7 @@ class Shipper:
         finally:
             self.lock.release()
 
-    def _flush_locked(self, deadline: float, tell: Callable[[], Stats] | None) -> bool:
+    def _flush_locked(self, deadline: float, figures: Callable[[], Stats] | None) -> bool:
         assert self.lock.locked()
         began, packets = self._clock(), self.delivery.packets
         agent, packer = self._ready_locked()
@@ -163,34 +163,34 @@ class Shipper:
         all_series = self._store.fold()
         complete = self._messages_locked(agent, deadline) and self._series_locked(agent, packer, all_series, deadline)
         self.flush_ms = (self._clock() - began) * 1000
-        if complete and tell is not None:
-            self._tell_at = self._clock() + TELL_EVERY - _EARLY
+        if complete and figures is not None:
+            self._report_at = self._clock() + REPORT_EVERY - _EARLY
             assert self._own_packer is not None
-            complete = self._series_locked(agent, self._own_packer, self._own.update(tell()), deadline)
+            complete = self._series_locked(agent, self._own_packer, self._own.update(figures()), deadline)
         self.states.flushed(all_series, complete=complete)
         if complete:
             late = self._outage.clean(self.delivery.packets > packets, self.delivery.delivered_counts(), self._lost())
             if late is not None:
-                self._tell_of_late(*late)
+                self._report_late(*late)
                 complete = self._messages_locked(agent, deadline)
         elif agent.last_error is not None:
             pending = self.delivery.accounts(all_series)["counter"].pending
             self._outage.failed(agent.last_error, pending, self._lost())
-        self._tell_of_invalid()
+        self._log_invalid()
         self._store.expire()
         packer.tidy(len(all_series))
         return complete
 
-    def _tell_of_invalid(self) -> None:
+    def _log_invalid(self) -> None:
         if self._store.invalid and not self._invalid_logged:
             self._invalid_logged = True
             _log.warning(
-                "lost by cause 'invalid': metrics were given what is no finite number, a name without a usable "
-                "character or of another kind, or tags that are no list. Further ones are not logged: see stats.lost; "
-                "StatsdReporter(strict=True) raises where it happens"
+                "lost by cause 'invalid': a metric was given a value that is not a finite number, a name without a "
+                "usable character or of another kind, or tags that are not a list. Further losses are not logged: see "
+                "stats.lost; use StatsdReporter(strict=True) to raise where it happens"
             )
 
-    def _tell_of_late(self, counts: float, age: float) -> None:
+    def _report_late(self, counts: float, age: float) -> None:
         if self._outbox.closed:
             return
         text = (
@@ -204,7 +204,7 @@ class Shipper:
         assert self.lock.locked()
 
         def send(message: Message) -> bool:
-            return self._handed_over(agent, deadline, lambda: agent.tell(message, deadline))
+            return self._handed_over(agent, deadline, lambda: agent.send_message(message, deadline))
 
         return self._outbox.ship(send)
 
@@ -219,7 +219,7 @@ class Shipper:
                 accepted, taken = False, list[int | None]()
                 try:
                     accepted = self._handed_over(agent, deadline, partial(agent.send, packet, deadline, taken))
-                except BaseException:  # of a signal's handler, where the exit hook flushes in the main thread
+                except BaseException:  # raised by a signal handler while the exit hook flushes in the main thread
                     accepted = agent.is_complete(taken)
                     raise
                 finally:  # whatever happened, the packet is counted as delivered or refused
@@ -252,7 +252,7 @@ class Shipper:
         return self.delivery.lost() + sum(self._outbox.lost_by_cause().values())
 
     def stats(self, flusher_restarts: int, flush_errors: int, handler_errors: int, fault: str | None) -> Stats:
-        """A snapshot of this moment, from any thread: the store is folded first."""
+        """A snapshot as of now, from any thread: the store is folded first."""
         all_series = self._store.fold()
         accounts = self.delivery.accounts(all_series)
         lost = {"invalid": self._store.invalid, **self._outbox.lost_by_cause(), **self.delivery.lost_by_cause()}

@@ -1,11 +1,11 @@
-"""StatsdReporter: counts the definitions' events and ships what was counted to the Datadog Agent.
+"""StatsdReporter: counts the definitions' events and sends what was counted to the Datadog Agent.
 
 Emitting threads only write into the store. `wsnova-flush`, or a short thread for each call of flush, folds the store,
-packs what is new and hands it packet by packet to `datadog.DogStatsd`, by its public methods only; a series' cursor
-moves when its packet was accepted. The first refused packet ends a flush: counts and gauges wait, that packet's samples
-are lost by cause. What takes locks or counts deliveries never runs in the main thread, where a signal's handler may
-come between any two lines (process.unsignalled).
-Nothing starts in the constructor; a forked child starts a thread of its own at its first new row, event or flush.
+packs what is new and passes it packet by packet to `datadog.DogStatsd`, by its public methods only; a series' cursor
+moves when its packet was accepted. The first refused packet ends a flush: counts and gauges stay pending, that packet's
+samples are counted as lost. Code that takes locks or counts deliveries never runs in the main thread, where a signal
+handler may run between any two lines (process.unsignalled).
+Nothing starts in the constructor. A forked child starts its own thread at its first new row, event or flush.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from ..metrics.store import Store
 from ..wire import AlertType, Priority
 from . import settings
 from .agent import Agent
-from .client_states import HEARD
+from .client_states import HANDLED
 from .figures import NOTHING_COUNTED, Stats
 from .flusher import Flusher
 from .outage import plain
@@ -43,27 +43,27 @@ from .shipping import Destination, Shipper
 from .twins import TWINS, called_from
 from .worker import WORKERS, Worker, given_name, tagged
 
-_SOCKET_TIMEOUT: Final = 0.2  # with 0 a healthy receiver with a short queue refuses most of a burst
-_PATIENCE: Final = 10.0  # seconds: for a flush of the thread, which no caller waits for, and for a start
+_SOCKET_TIMEOUT: Final = 0.2  # seconds; with 0 even a healthy receiver with a short queue refuses most of a burst
+_PATIENCE: Final = 10.0  # seconds for a start, and for a flush of the flush thread, for which no caller waits
 _log = logging.getLogger(__name__)
-_LATE: Final = "the time for the last flush is over"
-_IDLE: Final = "it does not run; call start(), use `with`, or call flush() at the end"
-_GRACE: Final = 1.0  # seconds more than a caller gave, for work that keeps that time itself
+_IDLE: Final = "it is not running; call start(), use `with`, or call flush() at the end"
+_GRACE: Final = 1.0  # seconds to wait beyond a caller's timeout, for work that itself keeps to the timeout
 
 
 def official_client(address: settings.Address, *, container_id: bool = True, cardinality: str | None = None) -> Any:
-    """A DogStatsd that sends there, without a thread or an opinion of its own; its hints do not know of ready text."""
-    from datadog.dogstatsd.base import DogStatsd  # heavy; importing the package must not pay for it
+    """A DogStatsd for this address, without its own thread, telemetry and limits. Values are passed to it as text,
+    which its type hints do not allow: hence Any."""
+    from datadog.dogstatsd.base import DogStatsd  # slow to import, so not imported with this package
 
     return DogStatsd(
         host=address.host,
         port=address.port,
         socket_path=address.path,
         disable_buffering=False,
-        flush_interval=0,  # no thread of its own: it would be joined at every fork
+        flush_interval=0,  # no thread: it would be joined at every fork
         track_instance=False,
         disable_telemetry=True,
-        max_buffer_len=10**9,  # packets are bounded by us, in bytes
+        max_buffer_len=10**9,  # our packer bounds packets, in bytes
         socket_timeout=_SOCKET_TIMEOUT,
         origin_detection_enabled=container_id,
         cardinality=cardinality,
@@ -71,34 +71,35 @@ def official_client(address: settings.Address, *, container_id: bool = True, car
 
 
 class StatsdReporter(ApplicationMetrics):
-    """Ships what is counted to the Agent. A context manager; every method from any thread.
+    """Counts events and sends the metrics to the Agent. A context manager; call every method from any thread.
 
-    Raises ConfigurationError at once for what is not usable.
+    Raises ConfigurationError at once for an invalid argument.
 
     Args:
-        metrics: Definitions of what is counted. Default: all of ws.statsd_metrics().
-        host: The Agent's name or address. Default: DD_DOGSTATSD_URL, DD_AGENT_HOST, the Agent's socket if it is there,
+        metrics: Definitions of the metrics. Default: all of ws.statsd_metrics().
+        host: The Agent's name or address. Default: DD_DOGSTATSD_URL, DD_AGENT_HOST, the Agent's socket if it exists,
             localhost.
         port: The Agent's UDP port, 1 to 65535. Default: DD_DOGSTATSD_PORT, 8125.
-        socket_path: The Agent's Unix socket, in the place of host and port. Default: as for host.
-        namespace: What stands before every name, up to 100 characters. Default: nothing.
-        tags: Constant tags, a list or a mapping. Default: none; those of DD_TAGS and the like join them.
+        socket_path: The Agent's Unix socket, instead of host and port. Default: as for host.
+        namespace: A prefix for every name, up to 100 characters. Default: none.
+        tags: Constant tags, a list or a mapping; those of DD_TAGS and the other variables are added. Default: none.
         flush_interval: Seconds between two flushes: 1, 2, 5 or 10. Default: 1.
         max_series: Combinations of tags for each metric name, from 1. Default: 2000.
         max_samples: Samples for each series and flush, from 1. Default: 5000.
-        distributions: False leaves every distribution out. Default: True.
-        strict: True raises for bad names and values, for tests. Default: False, they are counted as lost.
-        dialect: "datadog", or "statsd" for servers that are no Agent. Default: "datadog".
-        tag_format: With "statsd" how tags are written into names: "graphite", "influx". Default: None, no tags.
+        distributions: False leaves out every distribution. Default: True.
+        strict: True raises for invalid names and values, for tests. Default: False, they are counted as lost.
+        dialect: "datadog", or "statsd" for servers other than the Agent. Default: "datadog".
+        tag_format: With "statsd", how tags are written into names: "graphite" or "influx". Default: None, no tags.
         cardinality: How many tags of the container the Agent adds: "none", "low", "orchestrator" or "high".
-            Default: DD_CARDINALITY, the Agent's.
-        packet_size: Bytes of the largest datagram, 512 to 8192. Default: 1432 over UDP, 8192 over a socket.
+            Default: DD_CARDINALITY, the Agent's setting.
+        packet_size: Bytes of the largest datagram, 512 to 8192. Default: 1432 over UDP, 8192 over a Unix socket.
         container_id: Whether each line names the container, if there is one. Default: True.
-        bus: The ws.Bus to listen to. Default: that of ws.telemetry.
-        worker: Names this process in state gauges and service checks. Default: WSNOVA_STATSD_WORKER, a free number.
+        bus: The ws.Bus whose events are counted. Default: that of ws.telemetry.
+        worker: The name of this process in state gauges and service checks. Default: WSNOVA_STATSD_WORKER, a free
+            number.
     """
 
-    given: dict[str, Any]  # the arguments, by name: two reporters are the same if these are
+    given: dict[str, Any]  # the arguments by name: two reporters are the same if these are equal
 
     @checks.by_name
     def __init__(
@@ -156,7 +157,7 @@ class StatsdReporter(ApplicationMetrics):
         self._resolver = None if self.address.host is None else Resolver(self.address.host, self.address.port or 0)
         self._store.on_new_row = self._new_row
         self._running = self._idle_logged = self._tags_logged = False
-        self._idle = True  # until it is started, and again once it has stopped
+        self._idle = True  # until it is started, and again after it has stopped
         self._started_at = ""
         self._reset()
         process.on_fork(self)
@@ -177,10 +178,10 @@ class StatsdReporter(ApplicationMetrics):
         )
         self._shipper = Shipper(self._store, self._outbox, to, definitions=self._definitions)
         self._flusher = Flusher(self._interval, self._thread_flush, self._ship_messages)
-        self._handler_errors = self._bus.handler_errors  # those before are not of this reporter and process
+        self._handler_errors = self._bus.handler_errors  # earlier errors are not counted for this reporter and process
 
     def after_fork(self) -> None:
-        """In a child: nothing inherited is called or waited for; counting and shipping start afresh on first use."""
+        """In a child: nothing inherited is called or waited for; counting and sending start again on first use."""
         self._outbox.clear()
         if self._resolver is not None:
             self._resolver.reset()
@@ -188,7 +189,7 @@ class StatsdReporter(ApplicationMetrics):
         self._flusher.wanted = self._running
 
     def _make_agent(self) -> Agent:
-        """The way to the Agent, for this process; the test kit makes one without a socket."""
+        """The sender to the Agent, for this process; the test kit makes one without a socket."""
         return self._agent_of(official_client(self.address, **self._origin), self._resolver)
 
     def _agent_of(self, client: Any, *args: Any, **options: Any) -> Agent:
@@ -197,7 +198,7 @@ class StatsdReporter(ApplicationMetrics):
     # -- start and stop -----------------------------------------------------------------------------------------------
 
     def add_metric(self, definition: Definition) -> None:
-        """Ship one more metric, at once if started; one whose name the same event has already changes nothing."""
+        """Send one more metric, at once if started. Does nothing if the event already has a metric of this name."""
         if (self._distributions or definition.kind != "distribution") and (
             definition.name not in self._registry.names(definition.event)
         ):
@@ -205,7 +206,7 @@ class StatsdReporter(ApplicationMetrics):
             self._registry.add(definition)
 
     def start(self) -> StatsdReporter:
-        """Attach to the bus and start the flush thread. Started already: nothing happens."""
+        """Attach to the bus and start the flush thread. Does nothing if already started."""
         process.refuse_late_patch()
         process.in_child()
         self._started_at = self._started_at if self._running else called_from()
@@ -219,7 +220,7 @@ class StatsdReporter(ApplicationMetrics):
             WORKERS.join(self._worker)
             self._shipper.begin()
             self._registry.attach(self._bus)
-            self._bus.attach_many((__name__, id(self)), HEARD, self._client_heard)
+            self._bus.attach_many((__name__, id(self)), HANDLED, self._handle_client)
             self._running = self._flusher.wanted = True
             self._idle = False
         TWINS.begin(self)
@@ -231,14 +232,14 @@ class StatsdReporter(ApplicationMetrics):
         return f"<wsnova_statsd.StatsdReporter to {self.address}{where}>"
 
     def same_place(self, other: object) -> bool:
-        """Whether what both send ends in the same series: one bus, Agent, namespace and tags."""
+        """Whether both send to the same series: they have the same bus, Agent, namespace and tags."""
         if not isinstance(other, StatsdReporter):
             return False
         mine, theirs = ((one._bus, one.address, one._prefix, one._tags, one._enabled) for one in (self, other))
         return self._enabled and mine == theirs
 
     def doubles(self, other: object) -> bool:
-        """Whether both count the same metric of the same event, and send it to the same place."""
+        """Whether both count the same metric of the same event and send it to the same place."""
         if not isinstance(other, StatsdReporter) or not self.same_place(other):
             return False
         mine, theirs = ({(one.name, one.event) for one in reporter.given["metrics"]} for reporter in (self, other))
@@ -260,7 +261,7 @@ class StatsdReporter(ApplicationMetrics):
         return self._running
 
     def stop(self, timeout: float = 2.0) -> bool:
-        """Detach, end the thread, flush what is left; all within `timeout` seconds. True if nothing is left."""
+        """Detach, end the thread and flush, all within `timeout` seconds. True if nothing is pending any more."""
         process.in_child()
         deadline = time.monotonic() + timeout
         return process.unsignalled(partial(self._stop, deadline), max(0.0, timeout) + _GRACE, False)
@@ -276,9 +277,9 @@ class StatsdReporter(ApplicationMetrics):
             self._shipper.hurry(deadline)
             self._flusher.stop(deadline)
             flushed = self._last_flush(deadline)
-        self._shipper.end(deadline)  # it may have flushed without ever being started
+        self._shipper.end(deadline)  # even without a start there may have been a flush
         self._idle = True
-        self._store.look_up_anew()  # what is counted from now on waits, and that is said
+        self._store.look_up_anew()  # so that a log record warns if metrics are counted from now on
         return flushed
 
     def __enter__(self) -> StatsdReporter:
@@ -288,54 +289,54 @@ class StatsdReporter(ApplicationMetrics):
         self.stop()
 
     def at_exit(self, deadline: float) -> None:
-        """At interpreter exit, in the exiting thread: flush what has been counted, and log what is left. Starts no
-        thread."""
-        if self._running:
-            self._last_flush(deadline)
-        if self._enabled:
-            self._tell_of_rest()
+        """At interpreter exit, in the exiting thread: flush what was counted, and log what could not be sent. Starts no
+        thread. What other threads count even after this flush is not logged: the Agent took all that there was."""
+        flushed = self._running and (self._last_flush(deadline) or self._stats().last_error is None)
+        if self._enabled and not flushed:
+            self._log_unsent()
 
-    def _tell_of_rest(self) -> None:
+    def _log_unsent(self) -> None:
         stats, waiting = self._stats(), len(self._outbox)
         pending = stats.pending + stats.sums.pending + stats.samples.pending
         gauges = sum(one.fresh for one in self._store.series if one.kind == "gauge")
         if pending or waiting or gauges:
-            told = f"{plain(pending)} counts, sums and samples" + (f", {gauges} gauges" if gauges else "")
+            unsent = f"{plain(pending)} counts, sums and samples" + (f", {gauges} gauges" if gauges else "")
             _log.warning(
                 "the StatsdReporter for %s ends with %s and %d events and checks unsent: %s",
-                *(self.address, told, waiting, stats.last_error or (_LATE if self._running else _IDLE)),
+                *(self.address, unsent, waiting, stats.last_error or _IDLE),
             )
 
     def _new_row(self) -> None:
         """Called by the emitting thread for a new row; never on the hot path."""
-        self._tell_of_idleness()
+        self._log_idle()
         self._ensure_thread()
 
-    def _tell_of_idleness(self) -> None:
+    def _log_idle(self) -> None:
         if self._idle and self._enabled and not self._idle_logged:
             self._idle_logged = True
-            _log.warning("the StatsdReporter for %s is used, and what it is given waits: %s", self.address, _IDLE)
+            _log.warning("the StatsdReporter for %s is used, but nothing is sent: %s", self.address, _IDLE)
 
     def _last_flush(self, deadline: float) -> bool:
         return self._shipper.flush(max(0.0, deadline - time.monotonic()), self._stats, last=True)
 
     def _ensure_thread(self) -> None:
-        """The flush thread runs, if it should. Called for new rows, messages and flushes, never on the hot path."""
+        """Start the flush thread if it should run but does not. Called for new rows, messages and flushes, never on the
+        hot path."""
         self._flusher.ensure()
 
     # -- shipping -----------------------------------------------------------------------------------------------------
 
     def flush(self, timeout: float = 2.0) -> bool:
-        """Ship everything that is pending, in the calling thread. True if nothing is left within `timeout` seconds."""
+        """Send everything that is pending and wait for it, at most `timeout` seconds. True if nothing is left then."""
         process.in_child()
         self._ensure_thread()
         return process.unsignalled(partial(self._flush, timeout), max(0.0, timeout) + _GRACE, False)
 
-    def _flush(self, timeout: float, tell: Callable[[], Stats] | None = None) -> bool:
-        """Sums of the clients leave with the flush, and not with the next."""
+    def _flush(self, timeout: float, figures: Callable[[], Stats] | None = None) -> bool:
+        """Have the clients emit their sums first, so that this flush sends them."""
         if self._running:
-            emit_sums(self._bus, overdue=tell is not None)
-        return self._shipper.flush(timeout, tell)
+            emit_sums(self._bus, overdue=figures is not None)
+        return self._shipper.flush(timeout, figures)
 
     def _thread_flush(self) -> None:
         self._flush(_PATIENCE, self._stats)
@@ -343,10 +344,10 @@ class StatsdReporter(ApplicationMetrics):
     def _ship_messages(self) -> None:
         self._shipper.ship_messages(self._interval)
 
-    def _client_heard(self, event: str, measurements: Any, metadata: Mapping[str, Any], config: Any) -> None:
-        self._shipper.states.hear(event, measurements, metadata, config)  # another one in a child
+    def _handle_client(self, event: str, measurements: Any, metadata: Mapping[str, Any], config: Any) -> None:
+        self._shipper.states.handle(event, measurements, metadata, config)  # not attached itself: a child has a new one
 
-    # -- events and checks; the metrics of the application's own are in ApplicationMetrics ----------------------------
+    # -- events and checks; for the application's own metrics see ApplicationMetrics ---------------------------------
 
     def event(
         self,
@@ -362,12 +363,12 @@ class StatsdReporter(ApplicationMetrics):
         source_type: str | None = None,
         on_sent: Callable[[], object] | None = None,
     ) -> None:
-        """Queue a Datadog event; it leaves at once. What is too long is cut, with a mark.
+        """Queue a Datadog event; it is sent at once. A text that is too long is cut, with a mark.
 
-        `alert_type` is "error", "warning", "info" or "success", `priority` "normal" or "low"; `date_happened` is a
-        datetime or seconds since the epoch; `hostname` and `source_type` stand in the event in place of the Agent's.
-        `on_sent` is called when the Agent's socket has taken it, in the thread that flushes: it must not wait. What it
-        raises is logged.
+        `alert_type` is "error", "warning", "info" or "success", `priority` is "normal" or "low", `date_happened` is a
+        datetime or seconds since the epoch. `hostname` and `source_type` replace those of the Agent. `on_sent` is
+        called when the Agent's socket has accepted the event, in the flushing thread: it must not wait. What it raises
+        is logged.
         """
         details: dict[str, Any] = {"priority": priority, "date_happened": date_happened}
         details |= {"hostname": hostname, "source_type": source_type}
@@ -375,17 +376,17 @@ class StatsdReporter(ApplicationMetrics):
         self._outbox.event(
             title, text, alert_type, self._all_tags(tags), aggregation_key, self._room(), on_sent, **details
         )
-        self._leave_now()
+        self._send_now()
 
     def service_check(self, name: str, status: int, tags: TagsGiven = (), message: str = "") -> None:
-        """Queue a service check: status 0 OK, 1 warning, 2 critical, 3 unknown; it leaves at once."""
+        """Queue a service check: status 0 OK, 1 warning, 2 critical, 3 unknown. It is sent at once."""
         process.in_child()
-        told = self._all_tags(tags, state=True)
-        self._outbox.check(self._prefix + wire.text(name), status, told, message, self._room())
-        self._leave_now()
+        all_tags = self._all_tags(tags, state=True)
+        self._outbox.check(self._prefix + wire.text(name), status, all_tags, message, self._room())
+        self._send_now()
 
     def state_tags(self, tags: tuple[str, ...] = ()) -> tuple[str, ...]:
-        """These tags as a state of this process carries them: with its `worker:`, if no constant tag is one."""
+        """These tags for a state of this process: with its `worker:` tag, unless a constant tag is one."""
         return tagged(tags, self._worker.name, self._tags)
 
     def _all_tags(self, tags: TagsGiven, *, state: bool = False) -> tuple[str, ...]:
@@ -396,15 +397,15 @@ class StatsdReporter(ApplicationMetrics):
                 raise ConfigurationError(f"{given}; {TAGS_ALLOWED}")
             if not self._tags_logged:
                 self._tags_logged = True
-                _log.warning("%s and leaves without; %s", given, TAGS_ALLOWED)
+                _log.warning("%s and is sent without them; %s", given, TAGS_ALLOWED)
         own = wire.clean_tags(texts, host=True)
         return tuple(dict.fromkeys((*(self.state_tags(own) if state else own), *self._tags)))
 
     def _room(self) -> int:
         return wire.EVENT_BYTES - 1 - self._shipper.suffix
 
-    def _leave_now(self) -> None:
-        self._tell_of_idleness()
+    def _send_now(self) -> None:
+        self._log_idle()
         self._ensure_thread()
         self._flusher.wake()
 
@@ -415,6 +416,6 @@ class StatsdReporter(ApplicationMetrics):
 
     @property
     def stats(self) -> Stats:
-        """What was counted, delivered and lost so far, and the last fault of the way to the Agent."""
+        """What was counted, delivered and lost so far, and the last error in sending to the Agent."""
         process.in_child()
         return process.unsignalled(self._stats, _PATIENCE, NOTHING_COUNTED)

@@ -1,6 +1,6 @@
 """What one process counts for Prometheus: totals in a store that emitting threads write to, and the zeros of clients.
 
-`attach` and `detach` one at a time, `read` from any thread.
+Call `attach` and `detach` one at a time, `read` from any thread.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ..metrics.registry import HandlerRegistry
 from ..metrics.tally import Reading, TallyStore
 from .exposition import Found
 from .families import Family, Labels, labels_of, merged
-from .zero_series import HEARD, ZeroSeries
+from .zero_series import HANDLED, ZeroSeries
 
 
 class Totals:
@@ -24,20 +24,20 @@ class Totals:
         self, metrics: list[Definition], shown: dict[str, Family], bounds: Mapping[str, tuple[float, ...]], most: int
     ) -> None:
         self._store = store = TallyStore(bounds, most)
-        self._handlers = HandlerRegistry(metrics, store)  # says what is no definition
+        self._handlers = HandlerRegistry(metrics, store)  # raises for invalid definitions
         self._shown = shown
         self._zeros = ZeroSeries(store, metrics, bounds)
         self._bus: telemetry.Bus | None = None
-        self._labels: dict[tuple[str, ...], Labels] = {}  # of every series, which never go
+        self._labels: dict[tuple[str, ...], Labels] = {}  # by the tags of every series, which never expire
 
     def attach(self, bus: telemetry.Bus) -> None:
-        """Count what is emitted from now on."""
+        """Attach to the bus and count."""
         self._handlers.attach(bus)
-        bus.attach_many((__name__, id(self)), HEARD, self._zeros.hear)
+        bus.attach_many((__name__, id(self)), HANDLED, self._zeros.handle)
         self._bus = bus
 
     def detach(self) -> None:
-        """Count no more."""
+        """Detach from the bus."""
         self._handlers.detach()
         if self._bus is not None:
             self._bus.detach((__name__, id(self)))

@@ -1,7 +1,7 @@
-"""Two reporters in one process that would send the same metrics to the same Agent: each would be counted twice.
+"""Warns of two reporters in one process that send the same metrics to the same Agent, which are then counted twice.
 
-An application factory that is called again, a notebook's cell, a reloader do that. Reporters that run are known weakly.
-Any thread; takes no lock.
+An application factory that is called twice, a notebook cell or a reloader may cause this. Running reporters are held
+weakly. Any thread; takes no lock.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _PACKAGE: Final = __name__.partition(".")[0]
 
 
 class Sender(Protocol):
-    """A reporter; its repr says where it was started."""
+    """A reporter; its repr says where in the code it was started."""
 
     @property
     def running(self) -> bool: ...
@@ -33,7 +33,7 @@ class Twins:
         self._started: weakref.WeakKeyDictionary[Sender, None] = weakref.WeakKeyDictionary()
 
     def begin(self, sender: Sender) -> None:
-        """This one was started: warn of those that send the same."""
+        """A reporter was started: warn of those that send the same metrics."""
         for other in [one() for one in self._started.keyrefs()]:
             if other is not None and other is not sender and other.running and sender.doubles(other):
                 warn(other, sender, "every metric is counted twice")
@@ -41,10 +41,10 @@ class Twins:
 
 
 def warn(first: object, second: object, what: str) -> None:
-    """Log that two would send the same."""
+    """Log that two reporters or Monitors send the same."""
     _log.warning(
-        "%r and %r send the same to the same Agent: %s. Stop one of them, or make the process's one Monitor with "
-        "ws.init(), which may be called again",
+        "%r and %r send the same to the same Agent: %s. Stop one of them, or use ws.init(), which may be called again "
+        "and returns the process's single Monitor",
         first,
         second,
         what,
@@ -52,7 +52,7 @@ def warn(first: object, second: object, what: str) -> None:
 
 
 def called_from() -> str:
-    """`file:line` of the code outside this package that called."""
+    """`file:line` of the calling code outside this package."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and str(frame.f_globals.get("__name__")).partition(".")[0] == _PACKAGE:
         frame = frame.f_back

@@ -1,9 +1,9 @@
-"""The name of this process among those of its host and service, for what each of them tells of itself: `worker:<name>`.
+"""The name of this process among those of its host and service, for the tag of its states: `worker:<name>`.
 
-By default the lowest number that no other live process holds, by an flock on a file for each number, which the kernel
-gives back however the process ends; in a container, which does not see the processes of others, `<hostname>-<number>`.
-Any thread, and code of a signal's handler that interrupts it: no lock is taken that could be waited for. A forked child
-closes what it inherited, and takes a number of its own when it first needs one.
+By default it is the lowest number that no other live process holds, by an flock on one file per number, which the
+kernel releases however the process ends. In a container, which does not see other processes, it is
+`<hostname>-<number>`. Any thread, also a signal handler that interrupts it: no lock is taken that could be waited for.
+A forked child closes what it inherited, and takes its own number when it first needs one.
 """
 
 from __future__ import annotations
@@ -35,17 +35,18 @@ _log = logging.getLogger(__name__)
 
 
 def given_name(given: object, environ: Mapping[str, str] = os.environ) -> str | None:
-    """The name that was given: the argument, else WSNOVA_STATSD_WORKER, else None. Raises ConfigurationError."""
+    """The name that the user has set: the argument or, by default, WSNOVA_STATSD_WORKER; None without either. Raises
+    ConfigurationError for an invalid one."""
     what = KEY
     if given is None:
         what, given = VARIABLE, environ.get(VARIABLE) or None
     if given is not None and not (isinstance(given, str) and _NAME.match(given)):
-        raise checks.refused(what, given, "1 to 32 of the characters a-z, 0-9, _ and -", "without it a number is taken")
+        raise checks.refused(what, given, "1 to 32 of the characters a-z, 0-9, _ and -", "leave it out to use a number")
     return given
 
 
 def tagged(tags: tuple[str, ...], name: str, constant: Iterable[str]) -> tuple[str, ...]:
-    """A state's tags with `worker:<name>`, unless they have one; with none at all where a constant tag is one."""
+    """A state's tags with `worker:<name>`, unless they have a worker tag; without one if a constant tag is one."""
     if any(map(_is_worker, constant)):
         return tuple(tag for tag in tags if not _is_worker(tag))
     return tags if any(map(_is_worker, tags)) else (*tags, f"{KEY}:{name}")
@@ -57,20 +58,20 @@ def _is_worker(tag: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """Who this process is to one reporter; `given` is its name, if it was given."""
+    """The identity of this process for one reporter; `given` is its name, if the user has set one."""
 
     service: str = ""
     given: str | None = None
 
     @classmethod
     def of(cls, given: str | None, tags: Iterable[str]) -> Worker:
-        """With the service and, before `given`, the worker that constant tags name."""
+        """A Worker with the service from constant tags; a worker in constant tags takes precedence over `given`."""
         named = dict(reversed([(key, value) for key, _, value in (tag.partition(":") for tag in tags)]))
         return cls(named.get("service", ""), named.get(KEY) or given)
 
     @property
     def name(self) -> str:
-        """In the process that asks: the first call takes a number."""
+        """The name in the calling process; the first call takes a number."""
         return self.given or WORKERS.number(self.service)
 
 
@@ -79,35 +80,35 @@ class Workers:
 
     def __init__(self) -> None:
         self._held: dict[str, tuple[str, int | None]] = {}  # the name, and the descriptor of its lock
-        self._first: list[Worker] = []  # of the reporters that were started; in a child, too
+        self._first: list[Worker] = []  # those of the reporters that were started; kept in a child
         process.on_fork(self)
 
     def after_fork(self) -> None:
-        """In a child: the numbers are the parent's, whose locks hold while any descriptor of them is open."""
+        """In a child: close the parent's locks, which are held as long as any descriptor of them is open."""
         held, self._held = self._held, {}
         for _, descriptor in held.values():
             if descriptor is not None:
                 os.close(descriptor)
 
     def join(self, worker: Worker) -> None:
-        """A reporter is started as this worker."""
+        """Register the worker of a reporter that is started."""
         if worker not in self._first:
             self._first.append(worker)
 
     def current(self, environ: Mapping[str, str] = os.environ) -> str:
-        """The name for those who know no reporter: that of the first one, or as it would be for a reporter."""
+        """The name for code that has no reporter: that of the first reporter or, if there is none, what it would be."""
         first = self._first[0] if self._first else None
         return (first or Worker(environ.get("DD_SERVICE", ""), given_name(None, environ))).name
 
     def number(self, service: str) -> str:
-        """The number of this process in a service, taken once; in a container with the host's name."""
+        """The number of this process in a service, taken once; in a container, with the host name before it."""
         if not process.ALIVE[0]:  # a child forked without hooks
             process.in_child()
         held = self._held.get(service)
         if held is None:
             made = _take(service)
             held = self._held.setdefault(service, made)
-            if held is not made and made[1] is not None:  # a thread, or a signal's handler, came first
+            if held is not made and made[1] is not None:  # another thread or a signal handler was first
                 os.close(made[1])
         return held[0]
 
@@ -125,8 +126,8 @@ def _take(service: str) -> tuple[str, int | None]:
     else:
         number = 0
         _log.warning(
-            "no file can be locked in %s, so this process is worker 0, as any other such process of this host: their "
-            "state gauges overwrite each other. Set XDG_RUNTIME_DIR to a directory of your own, or %s",
+            "no file can be locked in %s, so this process is worker 0, like every such process of this host: their "
+            "state gauges overwrite each other. Set XDG_RUNTIME_DIR to your own directory, or set %s",
             " or ".join(places()),
             VARIABLE,
         )
@@ -135,8 +136,8 @@ def _take(service: str) -> tuple[str, int | None]:
 
 
 def places(environ: Mapping[str, str] = os.environ) -> list[str]:
-    """The directories for locks: $XDG_RUNTIME_DIR, else that for temporary files."""
-    import tempfile  # heavy, and only who needs a number needs it
+    """The directories for locks, in order: $XDG_RUNTIME_DIR, then the one for temporary files."""
+    import tempfile  # slow to import, and needed only to take a number
 
     own = environ.get("XDG_RUNTIME_DIR", "")
     found = [own] if os.path.isabs(own) else []
@@ -148,8 +149,8 @@ def places(environ: Mapping[str, str] = os.environ) -> list[str]:
 
 
 def hold(path: str) -> int | None:
-    """A descriptor that holds the lock of this file, made if need be; None if another process holds it or may do so:
-    what is a link, no plain file, or cannot be opened. Waits for nothing."""
+    """A descriptor that holds the lock of this file, which is made if necessary. None if another process holds it or
+    may hold it: if the path is a link, is not a plain file, or cannot be opened. Waits for nothing."""
     for descriptor in _opened(path):
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -163,8 +164,8 @@ def hold(path: str) -> int | None:
 
 
 def _opened(path: str) -> Iterator[int]:
-    """The file, read only: another user's can be locked as well. In a directory that all may write to, a kernel may
-    refuse O_CREAT for a file of another user's, so it comes second."""
+    """The file, opened read-only: then another user's file can be locked too. In a directory that all may write to, a
+    kernel may refuse O_CREAT for another user's file, so it is tried second."""
     for flags in (_READ, _READ | os.O_CREAT):
         try:
             yield os.open(path, flags, 0o644)
@@ -176,7 +177,7 @@ def _opened(path: str) -> Iterator[int]:
 
 
 def in_container(environ: Mapping[str, str] = os.environ, root: str = "/") -> bool:
-    """Whether processes beside this one may be out of its sight."""
+    """Whether this process is in a container, where it may not see other processes."""
     if any(environ.get(name) for name in _CONTAINER_VARIABLES):
         return True
     if any(os.path.exists(os.path.join(root, name)) for name in _CONTAINER_FILES):

@@ -1,8 +1,8 @@
-"""Series at 0 for clients of which nothing has occurred yet, as Prometheus computes a rise only from a value before it;
-and no state of a client that is closed.
+"""Adds series at 0 for what has not yet occurred to a client, because Prometheus computes an increase only from an
+earlier value; and removes the states of closed clients.
 
-They stand in no store and take no place of a real series; all that is kept is which clients there are. `hear` is
-attached to the bus and runs in any emitting thread, `complete` in any thread that reads. No lock.
+The zeros are in no store and take no room from real series; only the set of clients is kept. `handle` is attached to
+the bus and runs in any emitting thread, `complete` in any reading thread. No lock.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from ..metrics.tally import Reading
 from ..metrics.zeros import tags_from_start
 from .families import Labels, labels_of
 
-HEARD: Final = (CLIENT_OPENED, CLIENT_CLOSED)
+HANDLED: Final = (CLIENT_OPENED, CLIENT_CLOSED)
 MOST_CLIENTS: Final = 500
-# Seconds for which a histogram without a value is shown: its first rise has to have a value before it, and the guide's
-# query of the average connection time divides its sum by its number.
+# Seconds for which a histogram without a value is shown: its first increase needs an earlier value. Not longer, because
+# the guide's query for the average connection time divides its sum by its count.
 _EMPTY_FOR: Final = 60.0
 
 
 class ZeroSeries:
-    """The series of `metrics` that clients have from their beginning. `clock` gives seconds since the epoch."""
+    """The series of `metrics` that clients have from their start. `clock` returns seconds since the epoch."""
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class ZeroSeries:
     ) -> None:
         given = list(metrics)
         self._metrics = [one for one in given if one.kind != "gauge"]
-        # The states of clients, and the label that says whose each is.
+        # The states of clients, each with the label that names its client.
         self._states = {
             one.name: labels_of([f"{tag}:x"])[0][0]
             for one in given
@@ -52,11 +52,11 @@ class ZeroSeries:
 
     def forget(self) -> None:
         """In a child: the clients are the parent's."""
-        self._clients: dict[str, tuple[dict[str, Any], float]] = {}  # what was told of each, and since when
-        self._closed: dict[str, str] = {}  # the longest ago first, each with its label's value
+        self._clients: dict[str, tuple[dict[str, Any], float]] = {}  # the metadata of each, and since when
+        self._closed: dict[str, str] = {}  # in the order they were closed, each with its label's value
 
-    def hear(self, event: str, measurements: Any, metadata: Mapping[str, Any], config: Any) -> None:
-        """One of HEARD."""
+    def handle(self, event: str, measurements: Any, metadata: Mapping[str, Any], config: Any) -> None:
+        """The handler of the events in HANDLED."""
         client = metadata.get("client_id")
         if not isinstance(client, str):
             return
@@ -73,8 +73,8 @@ class ZeroSeries:
             self._clients[client] = dict(metadata), since
 
     def complete(self, readings: Mapping[str, dict[Labels, Reading]]) -> None:
-        """Add the zeros to what was read, by name and labels, and take out the states of closed clients; a real series
-        has been there since its client has."""
+        """Add the zeros to `readings`, by name and labels, and remove the states of closed clients. A real series
+        counts since the start of its client at the latest."""
         gone = frozenset(self._closed.copy().values())
         for name, label in self._states.items() if gone else ():
             for labels in [one for one in readings[name] if dict(one).get(label) in gone]:

@@ -2,8 +2,8 @@
 
     from wsnova_statsd.testing import assert_count, capture_metrics
 
-The WebSocket server needs the extra `testing`; it is imported when its names are asked for. Scripted exchanges and
-peers that misbehave are in `testing.exchanges` and `testing.tcp`; the pytest fixtures in `wsnova_statsd_pytest`.
+The WebSocket server needs the extra `testing`; it is imported at first use of one of its names. Scripted exchanges are
+in `testing.exchanges`, misbehaving peers in `testing.tcp`, the pytest fixtures in `wsnova_statsd_pytest`.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ __all__ = [
 ]
 
 
-if not TYPE_CHECKING:  # a checker that sees it takes every name for one that there is
+if not TYPE_CHECKING:  # a type checker that saw it would accept any name
 
     def __getattr__(name):
-        """The names of the server. Raises MissingExtra where `websockets` is not installed."""
+        """The names of the server. Raises MissingExtra if `websockets` is not installed."""
         if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         from . import server

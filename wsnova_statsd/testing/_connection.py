@@ -1,6 +1,6 @@
-"""One TCP connection in the hands of a script: HTTP heads and frames, read and written byte for byte.
+"""One TCP connection, controlled by a script: HTTP heads and frames, read and written byte for byte.
 
-Used by the thread that runs the script; a server may cut its socket from another. Never answers by itself.
+Used by the thread that runs the script; a server may cut its socket from another thread. Never answers by itself.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ _ACCEPT_GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 sectio
 
 Headers = Mapping[str, str] | Iterable[tuple[str, str]]
 Ending = Literal["wait", "close", "drop"]
-Script = Callable[["Connection"], object]  # what it returns is not looked at
+Script = Callable[["Connection"], object]  # its return value is ignored
 
 
 class Connection:
-    """One accepted connection, in the hands of its script."""
+    """One accepted connection, controlled by its script."""
 
     def __init__(self, sock: socket.socket, stopping: threading.Event) -> None:
         self.socket: socket.socket = sock
@@ -36,22 +36,22 @@ class Connection:
         self._buffer = bytearray()
 
     def start_tls(self, context: tls.SSLContext) -> None:
-        """Take the server's part in a TLS handshake. Raises OSError, with ssl.SSLError under it, if that fails."""
-        # Two steps: stop() can cut the handshake only if self.socket is the socket that is in it
+        """Do the server's part of a TLS handshake. Raises OSError, of which ssl.SSLError is a subclass, if it fails."""
+        # Two steps: stop() can cut the handshake only if self.socket is the socket in use.
         self.socket = context.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
         self.socket.settimeout(TLS_SECONDS)
         self.socket.do_handshake()
         self.socket.settimeout(None)
 
     def read_request(self) -> bytes:
-        """Read one HTTP request head, to the blank line and with it. Raises EOFError if the peer leaves before."""
+        """Read one HTTP request head, up to and including the blank line. Raises EOFError if the peer closes before."""
         while (end := self._buffer.find(b"\r\n\r\n")) < 0:
             self._fill()
         self.request = self._take(end + 4)
         return self.request
 
     def header(self, name: str) -> str:
-        """A header of the request read last, in any case of letters; empty if it has none."""
+        """A header of the last request, its name in upper or lower case; empty if the request does not have it."""
         for line in self.request.decode("latin-1").split("\r\n")[1:]:
             key, _, value = line.partition(":")
             if key.lower() == name.lower():
@@ -61,9 +61,9 @@ class Connection:
     def accept_upgrade(
         self, extra_headers: Headers = (), key_override: str | None = None, trickle: float | None = None
     ) -> None:
-        """Answer 101, having read the request if the script has not.
+        """Answer 101; read the request first if the script has not.
 
-        `key_override` is the client key to compute Sec-WebSocket-Accept from instead of the request's; `trickle` the
+        `key_override` replaces the client's key when Sec-WebSocket-Accept is computed; `trickle` is the number of
         seconds between two bytes of the answer.
         """
         if not self.request:
@@ -84,15 +84,15 @@ class Connection:
                 raise EOFError("the server stops")
 
     def respond(self, status_line: str, headers: Headers = (), body: bytes = b"") -> None:
-        """Answer the request: `"503 Service Unavailable"`, with the HTTP version before it or without."""
+        """Answer the request. `status_line` is such as `"503 Service Unavailable"`, with or without HTTP version."""
         self.send(_head(status_line, [("Content-Length", str(len(body))), ("Connection", "close")], headers) + body)
 
     def send(self, data: bytes) -> None:
-        """Write these bytes as they are. Raises OSError if the peer has gone."""
+        """Write these bytes unchanged. Raises OSError if the peer has closed."""
         self.socket.sendall(data)
 
     def read_frame(self) -> tuple[int, bytes]:
-        """Read one frame: its opcode and unmasked payload. Raises EOFError if the peer leaves before its end."""
+        """Read one frame: its opcode and unmasked payload. Raises EOFError if the peer closes before its end."""
         first, second = self._take(2)
         length = second & 0x7F
         if length >= 126:
@@ -101,7 +101,7 @@ class Connection:
         return first & 0x0F, masked_payload(self._take(length), mask)
 
     def wait_closed(self, timeout: float | None = None) -> bool:
-        """Read and throw away until the peer leaves, for `timeout` seconds at most (None: no limit); whether it has."""
+        """Read and discard until the peer closes, at most `timeout` seconds (None: no limit). True if it has closed."""
         deadline = None if timeout is None else time.monotonic() + timeout
         try:
             while True:
@@ -118,7 +118,7 @@ class Connection:
                 self.socket.settimeout(None)
 
     def drop(self) -> None:
-        """Reset the connection: the peer gets RST instead of an end."""
+        """Reset the connection: the peer receives RST instead of the end of the stream."""
         with suppress(OSError):
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.socket.close()
@@ -130,7 +130,7 @@ class Connection:
         self.socket.close()
 
     def end(self, how: Ending) -> None:
-        """Wait for the peer to leave, or `close()`, or `drop()`."""
+        """Wait for the peer to close, or `close()`, or `drop()`."""
         if how == "wait":
             self.wait_closed()
         elif how == "close":

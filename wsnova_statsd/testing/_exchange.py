@@ -1,7 +1,7 @@
-"""What scripted exchanges have in common: channels, credentials, heartbeats, and a test's controls.
+"""The base of scripted exchanges: channels, credentials, heartbeats, and controls for tests.
 
-Threads: each connection is served in its own; every control from any. A session's lock holds an answer and what it
-changes together. Knows no dialect: what a call deserves is the subclass's.
+Threads: each connection is served in its own thread; call every control from any thread. A session's lock makes an
+answer and the change it causes atomic. Subclasses define the dialect: how a call is answered.
 """
 
 from __future__ import annotations
@@ -23,31 +23,31 @@ except ImportError as error:
 
 
 class Session:
-    """One connection's state. `lock` holds an answer and what it changes together, and keeps publish() out."""
+    """One connection's state. `lock` makes an answer and the change it causes atomic for publish()."""
 
     def __init__(self, connection: ScriptedConnection, interval: float) -> None:
         self.connection = connection
         self.lock: threading.RLock = threading.RLock()
         self.channels: set[str] = set()
-        self.login_until: float = 0.0  # on time.monotonic()
-        self.unanswered: bool = False  # a heartbeat
-        self.asked: list[float] = []  # when, where requests are limited; also on time.monotonic()
+        self.login_until: float = 0.0  # a time of time.monotonic()
+        self.unanswered: bool = False  # whether a heartbeat has no answer yet
+        self.asked: list[float] = []  # times of requests, if they are limited; also of time.monotonic()
         self.beat_every(interval)
 
     def say(self, message: Any) -> None:
-        """Send text and bytes as they are, anything else as JSON. Raises ConnectionClosed."""
-        told = message if isinstance(message, str | bytes) else json.dumps(message, separators=(",", ":"))
+        """Send text and bytes unchanged, anything else as JSON. Raises ConnectionClosed."""
+        data = message if isinstance(message, str | bytes) else json.dumps(message, separators=(",", ":"))
         with self.lock:
-            self.connection.send(told)
+            self.connection.send(data)
 
     def beat_every(self, interval: float) -> None:
-        """Heartbeats from now on; 0 for none."""
+        """Send heartbeats at this interval from now on; 0 sends none."""
         self.interval: float = interval
         self.unanswered = False
         self.due: float = time.monotonic() + interval
 
-    def hear(self) -> Message | None:
-        """What the client says next, None when a heartbeat is due before."""
+    def receive(self) -> Message | None:
+        """The client's next message; None if a heartbeat is due before it comes."""
         try:
             return self.connection.recv(max(0.0, self.due - time.monotonic()) if self.interval else None)
         except TimeoutError:
@@ -55,13 +55,14 @@ class Session:
 
 
 class Exchange(WebSocketServer):
-    """What all have in common: channels, credentials, heartbeats, and the controls for a test.
+    """The base class: channels, credentials, heartbeats, and the controls for a test.
 
-    `credentials` maps ids to secrets, None accepts any pair. With `login_required` a subscription needs a login that
-    has not expired. `refused` are channels as `refuse` takes them. More options are WebSocketServer's, but the script.
+    `credentials` maps ids to secrets; None accepts any pair. With `login_required` a subscription needs a login that
+    has not expired. `refused` lists channels to refuse, as `refuse` does. Further options are those of WebSocketServer
+    except `script`.
     """
 
-    beat: ClassVar[Any] = None  # what a heartbeat says
+    beat: ClassVar[Any] = None  # the message of a heartbeat
 
     def __init__(
         self,
@@ -76,12 +77,12 @@ class Exchange(WebSocketServer):
         self.credentials = credentials
         self.login_required = login_required
         self._beat_every = beat_every
-        self._refused = set(refused)  # _changed guards it and what follows
+        self._refused = set(refused)  # _changed guards this field and those below
         self._sessions: list[Session] = []
         self._calls: list[Any] = []
 
     def publish(self, channel: str, data: Any) -> int:
-        """Send data to every connection that is subscribed to the channel; how many there were."""
+        """Send data to every connection that is subscribed to the channel. Returns how many there were."""
         with self._changed:
             sessions = list(self._sessions)
         reached = 0
@@ -93,22 +94,22 @@ class Exchange(WebSocketServer):
         return reached
 
     def refuse(self, *channels: str) -> None:
-        """Refuse subscriptions to these channels from now on; those that stand go on."""
+        """Refuse subscriptions to these channels from now on; existing ones continue."""
         with self._changed:
             self._refused.update(channels)
 
     def allow(self, *channels: str) -> None:
-        """Refuse these channels no more."""
+        """Stop refusing these channels."""
         with self._changed:
             self._refused.difference_update(channels)
 
     def subscribers(self, channel: str) -> int:
-        """How many open connections are subscribed to the channel."""
+        """The number of open connections that are subscribed to the channel."""
         with self._changed:
             return sum(channel in session.channels for session in self._sessions)
 
     def calls(self, name: str | None = None) -> list[Any]:
-        """What clients said so far, decoded, in order; with a name, the requests of this method or op only."""
+        """What clients have sent so far, decoded, in order; with `name`, only requests with this method or op."""
         with self._changed:
             return [
                 call
@@ -117,14 +118,14 @@ class Exchange(WebSocketServer):
             ]
 
     def opened(self, session: Session) -> None:
-        """A connection begins. Default: nothing."""
+        """Called when a connection begins. Does nothing by default."""
 
     def notification(self, channel: str, data: Any) -> Any:
         """The message that carries a channel's data."""
         raise NotImplementedError
 
     def answer(self, session: Session, call: Any) -> None:
-        """Say what a call deserves; called with the session's lock held."""
+        """Answer a call; called with the session's lock held."""
         raise NotImplementedError
 
     def _converse(self, connection: ScriptedConnection) -> None:
@@ -141,7 +142,7 @@ class Exchange(WebSocketServer):
                     session.beat_every(session.interval)
                     session.unanswered = True
                     session.say(self.beat)
-                text = session.hear()
+                text = session.receive()
                 if text is not None:
                     call = self._read(text)
                     with session.lock:
@@ -164,16 +165,16 @@ class Exchange(WebSocketServer):
             self._changed.notify_all()
 
     def permits(self, channel: str) -> bool:
-        """Whether a channel may be subscribed."""
+        """Whether clients may subscribe to a channel."""
         with self._changed:
             return channel not in self._refused
 
     def knows(self, name: Any, secret: Any) -> bool:
-        """Whether these are credentials."""
+        """Whether these are valid credentials."""
         if self.credentials is None:
             return True
         return isinstance(name, str) and name in self.credentials and self.credentials[name] == secret
 
     def locks_out(self, session: Session) -> bool:
-        """Whether the session needs a login, and has none that still holds."""
+        """Whether the session needs a login but has none that is still valid."""
         return self.login_required and time.monotonic() >= session.login_until

@@ -1,7 +1,8 @@
-"""What the loopback servers of the test kit share: a port that stays theirs, a cut that wakes, TLS from two threads.
+"""Shared by the loopback servers of the test kit: a port that stays reserved, a cut that wakes readers, TLS from two
+threads.
 
-Every function and method from any thread, but a `LockedTls` has one reader and one writer at a time. Never starts a
-thread.
+Call every function and method from any thread, except that a `LockedTls` has one reader and one writer at a time. Never
+starts a thread.
 """
 
 from __future__ import annotations
@@ -24,26 +25,26 @@ _T = TypeVar("_T")
 
 
 def authority(host: str) -> str:
-    """A host as it stands in a URL."""
+    """A host as it is written in a URL."""
     return f"[{host}]" if ":" in host else host
 
 
 def server_url(host: str, port: int, ssl: tls.SSLContext | None) -> str:
-    """`ws://` with the address, or `wss://localhost`, the name that is in certificates."""
+    """`ws://` with the address, or `wss://localhost`, the name in certificates."""
     return f"ws://{authority(host)}:{port}" if ssl is None else f"wss://localhost:{port}"
 
 
 def cut(sock: socket.socket) -> None:
-    """End both directions of a connection under another thread that may be blocked in it; TLS is not told."""
-    with suppress(OSError):  # it has ended already
-        # SSLSocket.shutdown() would drop the TLS layer first, and the other thread would read ciphertext as data
+    """End both directions of a connection in which another thread may be blocked, without a TLS closure alert."""
+    with suppress(OSError):  # it has already ended
+        # SSLSocket.shutdown() would drop the TLS layer first, and the other thread would read ciphertext as data.
         socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
 
 class LoopbackPort:
-    """A port that stays ours while nobody listens on it: dialling it is refused, and no other socket is given it.
+    """A port that stays reserved while no socket listens on it: dialling it is refused, and no other socket gets it.
 
-    Without that, an outage in a test could end with a stranger on the port, or with a client that is given the port as
+    Without that, an outage in a test could end with another program on the port, or with a client that gets the port as
     its own source port and connects to itself. On Linux only; elsewhere the number is merely remembered.
     """
 
@@ -69,7 +70,7 @@ class LoopbackPort:
 
 
 class LoopbackServer:
-    """The address, the changes to wait for and the context manager of a server; `start` and `stop` are its own."""
+    """The base of a server: its address, the changes to wait for, a context manager. Subclasses have start and stop."""
 
     def __init__(self, ssl: tls.SSLContext | None, host: str, port: int) -> None:
         self.ssl = ssl
@@ -80,7 +81,7 @@ class LoopbackServer:
         self._changed = threading.Condition()  # reentrant, so that predicates may use properties
 
     def start(self) -> None:
-        """Listen and accept. Raises RuntimeError if it does already, OSError if the given port is taken."""
+        """Listen and accept. Raises RuntimeError if already started, OSError if the port is in use."""
         raise NotImplementedError
 
     def stop(self) -> None:
@@ -98,28 +99,29 @@ class LoopbackServer:
     def port(self) -> int:
         """The port, known from the first `start()` on; it stays the same while the server is stopped."""
         if self._port is None:
-            raise RuntimeError("this server has no port yet; start() it first")
+            raise RuntimeError("this server has no port yet; call start() first")
         return self._port.port
 
     @property
     def url(self) -> str:
-        """The address to dial, `ws://` or `wss://`; the latter names localhost, as certificates do."""
+        """The URL to dial, `ws://` or `wss://`; the latter names localhost, as certificates do."""
         return server_url(self.host, self.port, self.ssl)
 
     def wait_for(self, predicate: Callable[[], bool], timeout: float = 5.0) -> bool:
-        """Wait up to `timeout` seconds until the predicate holds, asked again after each change; whether it does.
+        """Wait up to `timeout` seconds until the predicate is true; it is called again after each change. Returns
+        whether it is true.
 
-        A change is a connection that comes or ends, and whatever the server counts or records.
+        A change is a connection that begins or ends, or anything that the server counts or records.
         """
         with self._changed:
             return self._changed.wait_for(predicate, timeout)
 
     def _listen_locked(self) -> socket.socket:
-        """Under `_changed`: a listening socket on the server's port, which is taken with the first start."""
+        """Under `_changed`: a listening socket on the server's port, which the first start reserves."""
         if self._port is None:
             self._port = LoopbackPort(self.host, self._wanted_port)
         listener = self._port.listen()
-        self.stopping = threading.Event()  # a new one: a script left over from before the stop keeps its own
+        self.stopping = threading.Event()  # a new one: a script that still runs from before the stop keeps the old one
         return listener
 
 
@@ -151,7 +153,7 @@ class LockedTls:
             view = view[self._retry(functools.partial(self._sock.send, view)) :]
 
     def shutdown(self, how: int) -> None:
-        # SSLSocket.shutdown() forgets the TLS layer at once, and a read in another thread would then see ciphertext
+        # SSLSocket.shutdown() drops the TLS layer at once, and a read in another thread would then see ciphertext.
         socket.socket.shutdown(self._sock, how)
 
     def _retry(self, call: Callable[[], _T]) -> _T:
@@ -168,14 +170,14 @@ class LockedTls:
                 raise TimeoutError("the TLS peer is stuck")
             poller = select.poll()
             poller.register(self._sock, events)
-            poller.poll(50)  # in slices: close() in another thread wakes nobody, but the next call sees it
+            poller.poll(50)  # in slices: close() in another thread does not wake poll(), but the next call notices it
 
 
 @contextmanager
 def black_hole(host: str = "127.0.0.1") -> Iterator[tuple[str, int]]:
     """Yield the (host, port) of a listener whose queue is full: a TCP connect to it hangs. Linux only.
 
-    Raises RuntimeError where the system answers such a connect all the same.
+    Raises RuntimeError if the system completes such a connect.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     waiting: list[socket.socket] = []
@@ -187,11 +189,11 @@ def black_hole(host: str = "127.0.0.1") -> Iterator[tuple[str, int]]:
                 waiting.append(filler)
                 filler.setblocking(False)
                 filler.connect_ex(address)
-                # A loopback connect is complete at once, so one that is not by now found the queue full
+                # A loopback connect completes at once, so one that has not completed by now found the queue full.
                 if not select.select([], [filler], [], 0.05)[1]:
                     break
             else:
-                raise RuntimeError("this system completes connects to a full listener; black_hole() needs Linux")
+                raise RuntimeError("this system accepts connections to a full listener; use black_hole() on Linux only")
             yield address
         finally:
             for filler in waiting:

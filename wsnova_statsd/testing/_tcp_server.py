@@ -1,7 +1,7 @@
-"""The server that runs a script for each TCP connection; `testing.tcp` is where it is found.
+"""The server that runs a script for each TCP connection; import it from `testing.tcp`.
 
-Threads, all daemons named `wsnova-test-tcp...`: one accepts, each connection has one that runs the script. Every method
-from any thread. Never listens on anything but the given host.
+Threads, all daemons named `wsnova-test-tcp...`: one accepts, and one for each connection runs the script. Call every
+method from any thread. Never listens on anything but the given host.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from ._loopback import LoopbackServer, cut
 
 
 class TcpServer(LoopbackServer):
-    """A server that runs `script(connection)` for each TCP connection, in a thread of its own.
+    """A server that runs `script(connection)` for each TCP connection, in its own thread.
 
-    `ssl` is an ssl.SSLContext: the script then starts after the TLS handshake. `port` 0 takes a free one, and keeps it
-    over `stop()` and `start()`.
+    `ssl` is an ssl.SSLContext: the script then starts after the TLS handshake. `port` 0 uses a free port, which the
+    server keeps over `stop()` and `start()`.
     """
 
     def __init__(
@@ -28,22 +28,22 @@ class TcpServer(LoopbackServer):
     ) -> None:
         super().__init__(ssl, host, port)
         self.script = script
-        self._listener: socket.socket | None = None  # _changed guards it and what follows
+        self._listener: socket.socket | None = None  # _changed guards this field and those below
         self._acceptor: threading.Thread | None = None
         self._threads: dict[threading.Thread, Connection] = {}
         self._accepted = 0
 
     @property
     def connections(self) -> int:
-        """How many TCP connections were accepted so far."""
+        """The number of TCP connections accepted so far."""
         with self._changed:
             return self._accepted
 
     def start(self) -> None:
-        """Listen and accept. Raises RuntimeError if it does already, OSError if the given port is taken."""
+        """Listen and accept. Raises RuntimeError if already started, OSError if the port is in use."""
         with self._changed:
             if self._listener is not None:
-                raise RuntimeError("this server has been started already")
+                raise RuntimeError("this server has already been started; stop() it first")
             self._listener = self._listen_locked()
             arguments = (self._listener, self.stopping)
             self._acceptor = threading.Thread(target=self._accept, args=arguments, name="wsnova-test-tcp", daemon=True)
@@ -69,17 +69,19 @@ class TcpServer(LoopbackServer):
             cut(connection.socket)
         for thread, connection in running.items():
             while thread.is_alive() and time.monotonic() < deadline:
-                cut(connection.socket)  # again: the first may have met the moment in which TLS takes the socket over
+                cut(connection.socket)  # again: the first cut may have come while TLS was taking over the socket
                 thread.join(0.02)
             if thread.is_alive():
-                raise TimeoutError(f"the script of {thread.name} still runs after {timeout} s; let it wait on stopping")
+                raise TimeoutError(
+                    f"the script of {thread.name} still runs after {timeout} s; have it wait on stopping"
+                )
 
     def _accept(self, listener: socket.socket, stopping: threading.Event) -> None:
         while True:
             try:
                 sock, _ = listener.accept()
             except OSError:
-                if stopping.wait(0.05):  # stop() has closed it; else no descriptor was free
+                if stopping.wait(0.05):  # stop() has closed the listener; otherwise no descriptor was free
                     return
                 continue
             connection = Connection(sock, stopping)
@@ -94,7 +96,7 @@ class TcpServer(LoopbackServer):
 
     def _run(self, connection: Connection) -> None:
         try:
-            # Only what the peer or stop() does to a script is expected; its own mistakes go to threading.excepthook
+            # Only errors that the peer or stop() causes are expected; the script's own go to threading.excepthook.
             with suppress(EOFError, OSError):
                 if self.ssl is not None:
                     connection.start_tls(self.ssl)

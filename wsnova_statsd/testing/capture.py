@@ -1,10 +1,10 @@
-"""Telemetry events, recorded for the length of a `with` block.
+"""Telemetry events, recorded during a `with` block.
 
     with capture_events("websockex_nova.message") as log:
         client.send({"op": "ping"})
     assert log.count(ws.events.MESSAGE_SENT) == 1
 
-Threads: events are recorded in the thread that emits them; the log may be read and waited on from any other.
+Threads: events are recorded in the thread that emits them; read the log and wait on it from any thread.
 Never changes or delays what it records, and raises nothing into the emitter.
 """
 
@@ -37,7 +37,7 @@ class EventBus(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class CapturedEvent:
-    """One emission. The mappings are copies of what the handlers were given; `thread` is the emitting thread's name."""
+    """One emitted event. The mappings are copies of those the handlers received; `thread` names the emitting thread."""
 
     event: str
     measurements: dict[str, Any]
@@ -46,7 +46,7 @@ class CapturedEvent:
 
 
 class EventLog(Sequence[CapturedEvent]):
-    """What was captured so far, in order: a sequence that grows while it is read."""
+    """The events captured so far, in order: a sequence that may grow while it is read."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()  # guards _events
@@ -65,46 +65,46 @@ class EventLog(Sequence[CapturedEvent]):
         return self._snapshot()[index]
 
     def __iter__(self) -> Iterator[CapturedEvent]:
-        """Go through what is there now; what comes in meanwhile is for the next time."""
+        """Iterate over the events captured up to now; those that come later are not included."""
         return iter(self._snapshot())
 
     def __repr__(self) -> str:
         return f"EventLog({self._snapshot()!r})"
 
     def names(self) -> list[str]:
-        """The event names in order, repeated as often as they came."""
+        """The names of the captured events, in order, with repetitions."""
         return [captured.event for captured in self]
 
     def of(self, event: str) -> list[CapturedEvent]:
-        """All emissions of exactly this event."""
+        """All captured events with exactly this name."""
         return [captured for captured in self if captured.event == event]
 
     def count(self, event: object) -> int:
-        """How often this event came: given its name, or a CapturedEvent to compare with."""
+        """How often this event was captured. Pass its name, or a CapturedEvent to compare with."""
         if isinstance(event, str):
             return len(self.of(event))
         return self._snapshot().count(event)  # type: ignore[arg-type]  # a Sequence counts any object
 
     def counts(self) -> Counts:
-        """Every emission as `assert_count` adds it up, its metadata for tags."""
+        """Every captured event in the form that `assert_count` adds up, with its metadata as tags."""
         return [(one.event, [f"{key}:{value}" for key, value in one.metadata.items()], 1) for one in self]
 
     def assert_count(self, event: str, expected: float, tags: Tags = None) -> None:
-        """Assert how often this event came with at least this metadata. See `assert_count`."""
+        """Assert how often this event was captured with at least this metadata. See `assert_count`."""
         assert_count(self, event, expected, tags)
 
     def wait_for(self, event: str, count: int = 1, timeout: float = 5.0) -> bool:
-        """Wait up to `timeout` seconds until this event has come `count` times; whether it has."""
+        """Wait up to `timeout` seconds until this event was captured `count` times. Returns whether it was."""
         with self._changed:
             return self._changed.wait_for(lambda: self.count(event) >= count, timeout)
 
     def clear(self) -> None:
-        """Forget everything captured so far; capturing goes on."""
+        """Drop everything captured so far; capturing continues."""
         with self._changed:
             self._events.clear()
 
     def record(self, event: str, measurements: Mapping[str, Any], metadata: Mapping[str, Any], _config: Any) -> None:
-        """The telemetry handler itself: append one emission."""
+        """The telemetry handler: append one event."""
         captured = CapturedEvent(event, dict(measurements), dict(metadata), threading.current_thread().name)
         with self._changed:
             self._events.append(captured)
@@ -117,11 +117,11 @@ class EventLog(Sequence[CapturedEvent]):
 
 @contextmanager
 def capture_events(*prefixes: str, bus: EventBus | None = None) -> Iterator[EventLog]:
-    """Record events for the length of the block, and yield their log.
+    """Record events during the block, and yield their log.
 
     Without `prefixes`, every event of `events.CATALOGUE`; with them, the known events at or below one of these dotted
-    names. An application's own event is captured by giving its whole name. `bus` is the default one unless given.
-    Raises ValueError for a prefix of ours that no event has: a test that captures nothing would pass for ever.
+    names. To capture an application's own event, pass its whole name. `bus` is by default that of ws.telemetry.
+    Raises ValueError for a prefix of ours that no event has: a test that captures nothing would always pass.
     """
     log = EventLog()
     target = telemetry.DEFAULT if bus is None else bus

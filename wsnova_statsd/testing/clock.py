@@ -1,6 +1,6 @@
-"""A clock that moves only when it is told to.
+"""A clock that moves only when a test advances it.
 
-Threads: every method from any thread. Never sleeps, never reads the real time.
+Threads: call every method from any thread. Never sleeps, never reads the real time.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ class FakeClock:
     """Seconds for code that takes a clock and a sleep function: pass the object and its `sleep`.
 
     `start` is the first reading in seconds. Time is kept in whole nanoseconds, so a thousand steps of a tenth of a
-    second are a hundred seconds exactly.
+    second are exactly a hundred seconds.
     """
 
     def __init__(self, start: float = 1_000.0) -> None:
@@ -24,23 +24,23 @@ class FakeClock:
         self._sleeps: list[float] = []
 
     def __call__(self) -> float:
-        """The time in seconds, as `time.monotonic` gives it."""
+        """The time in seconds, as `time.monotonic` returns it."""
         return self.ns() / _NANOSECONDS
 
     def __repr__(self) -> str:
         return f"FakeClock({self():.9f})"
 
     def ns(self) -> int:
-        """The time in nanoseconds, as `time.monotonic_ns` gives it."""
+        """The time in nanoseconds, as `time.monotonic_ns` returns it."""
         with self._lock:
             return self._now
 
     def advance(self, seconds: float) -> None:
-        """Move on by this many seconds. Raises ValueError for a negative number: a monotonic clock never goes back."""
+        """Advance by this many seconds. Raises ValueError for a negative number: a monotonic clock never goes back."""
         self._move(seconds, slept=False)
 
     def sleep(self, seconds: float) -> None:
-        """Return at once, later by this many seconds, and remember the call. Raises ValueError as `time.sleep` does."""
+        """Advance by this many seconds, record the call and return at once. Raises ValueError as `time.sleep` does."""
         self._move(seconds, slept=True)
 
     @property
@@ -51,7 +51,7 @@ class FakeClock:
 
     def _move(self, seconds: float, *, slept: bool) -> None:
         if not seconds >= 0:  # written so that it refuses NaN too
-            raise ValueError(f"a fake clock moves by zero seconds or more, not by {seconds!r}")
+            raise ValueError(f"a fake clock can only advance by zero seconds or more, got {seconds!r}")
         with self._lock:
             self._now += round(seconds * _NANOSECONDS)
             if slept:

@@ -1,8 +1,8 @@
 """A strict reader of DogStatsD datagrams: the independent oracle for everything this library sends.
 
-Written from the protocol alone and sharing no line with the emitter, so that one misunderstanding cannot pass twice.
-It is stricter than the Agent: what the Agent drops, cuts or misreads without a word is an error here. Where values
-are weighted (`Metric.count`) it counts as the Agent does.
+Written from the protocol alone and sharing no code with the emitter, so that one misunderstanding cannot be in both.
+It is stricter than the Agent: what the Agent silently drops, cuts or misreads is an error here. Weighted values
+(`Metric.count`) are counted as the Agent counts them.
 
 Pure functions and frozen values: no thread, no socket, no state; safe to call from any thread.
 """
@@ -26,7 +26,7 @@ _DIGITS: Final = re.compile(r"[0-9]{1,15}")
 _EVENT_HEAD: Final = re.compile(rb"_e\{([0-9]{1,9}),([0-9]{1,9})\}:")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _NOT_IN_TAG: Final = re.compile(r"[^\w:./-]")  # the official client writes `_` for each
-_ENTITY: Final = "dd.internal.entity_id:"  # what a pod says of itself
+_ENTITY: Final = "dd.internal.entity_id:"  # a pod's own identity
 
 _SAMPLED: Final = frozenset({"c", "h", "ms", "d"})  # may be packed, may carry a rate
 _TIMED: Final = frozenset({"c", "g"})
@@ -38,7 +38,7 @@ _ORIGIN: Final = ("c:", "e:", "card:")
 
 
 class DatagramError(ValueError):
-    """A datagram breaks a rule of the protocol: `reason` says which, `line` is the offending line as it came."""
+    """A datagram breaks a rule of the protocol: `reason` says which, `line` is the offending line as received."""
 
     def __init__(self, reason: str, line: str = "") -> None:
         super().__init__(reason, line)
@@ -61,11 +61,11 @@ class Metric:
     raw_values: tuple[str, ...]
     line: str
     timestamp: int | None = None  # seconds since the epoch
-    origin: tuple[str, ...] = ()  # the c:, e: and card: sections as they stood
+    origin: tuple[str, ...] = ()  # the c:, e: and card: sections as received
 
     @property
     def count(self) -> float:
-        """What the line adds up to in the Agent: a counter's total, else the number of samples it stands for.
+        """What the Agent counts for the line: a counter's total; for other types the number of samples it stands for.
 
         The Agent divides a counter by its rate, but truncates the weight of other samples to an integer.
         """
@@ -111,7 +111,7 @@ Message: TypeAlias = Metric | Event | ServiceCheck
 def parse_datagram(data: bytes) -> list[Message]:
     """Read every line of one datagram, in order; one LF after the last line is allowed.
 
-    Raises DatagramError for the first line that breaks a rule: then nothing of the datagram counts.
+    Raises DatagramError for the first line that breaks a rule; then no line of the datagram is returned.
     """
     if len(data) > MAX_DATAGRAM:
         raise DatagramError(f"datagram of {len(data)} bytes, the Agent reads {MAX_DATAGRAM}")
@@ -136,7 +136,7 @@ def _parse_line(raw: bytes) -> Message:
             return _service_check(line)
         return _metric(line)
     except DatagramError as error:
-        # The readers below know the rule that was broken; the line is known here.
+        # The functions below know the broken rule; only here the line is known.
         raise DatagramError(error.reason, line) from error.__cause__
 
 
@@ -168,7 +168,7 @@ def _event(raw: bytes, line: str) -> Event:
     end = middle + 1 + int(head[2])
     fits = len(raw) >= end and raw[middle : middle + 1] == b"|" and raw[end : end + 1] in (b"", b"|")
     _check(fits, "event lengths do not match its UTF-8 bytes")
-    # Every cut stands beside an ASCII bar, so it never falls inside a character of this valid UTF-8.
+    # Every cut is next to an ASCII bar, so it never falls inside a character of this valid UTF-8.
     title = raw[head.end() : middle].decode().replace("\\n", "\n")
     text = raw[middle + 1 : end].decode().replace("\\n", "\n")
     _check(bool(title), "empty event title")
@@ -202,7 +202,7 @@ def _name(name: str) -> None:
 
 
 def _number(text: str) -> float:
-    # Python's float() also takes "1_0", " 1" and "nan", and the Agent loses NaN and Inf in silence.
+    # Python's float() also accepts "1_0", " 1" and "nan", and the Agent silently drops NaN and Inf.
     _check(_NUMBER.fullmatch(text) is not None, f"bad number {text[:80]!r}")
     value = float(text)
     _check(math.isfinite(value), f"number {text[:80]!r} is beyond a float's range")
@@ -215,7 +215,7 @@ def _sections(sections: list[str], prefixes: tuple[str, ...]) -> dict[str, str]:
         prefix = next((known for known in prefixes if section.startswith(known)), None)
         if prefix is None:
             raise DatagramError(f"unknown section {section[:80]!r}")
-        _check(prefix not in found, f"section {prefix!r} stands twice")
+        _check(prefix not in found, f"section {prefix!r} occurs twice")
         found[prefix] = section[len(prefix) :]
         _check(bool(found[prefix]) or prefix in ("#", "m:"), f"empty section {prefix!r}")
     return found
@@ -230,17 +230,19 @@ def _tags(found: dict[str, str]) -> tuple[str, ...]:
         _check(len(tag) <= MAX_TAG, f"tag over {MAX_TAG} characters")
         _check(not tag.endswith(":"), "tag ends in ':'")
         _check(_CONTROL.search(tag) is None, "control character in a tag")
-        _check(_NOT_IN_TAG.search(tag) is None, "a character that no tag may hold")
+        _check(_NOT_IN_TAG.search(tag) is None, "a character that no tag may contain")
         moves = tag == "host" or (tag.startswith("dd.internal.") and not tag.startswith(_ENTITY))
         _check(not moves, "a tag that moves its metric to another pod")
-    _check(len(set(tags)) == len(tags), "a tag stands twice")
+    _check(len(set(tags)) == len(tags), "a tag occurs twice")
     return tags
 
 
 def _time(found: dict[str, str], prefix: str) -> int | None:
     if prefix not in found:
         return None
-    _check(_DIGITS.fullmatch(found[prefix]) is not None and int(found[prefix]) > 0, "timestamp is no positive integer")
+    _check(
+        _DIGITS.fullmatch(found[prefix]) is not None and int(found[prefix]) > 0, "timestamp is not a positive integer"
+    )
     return int(found[prefix])
 
 

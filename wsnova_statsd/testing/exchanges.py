@@ -5,9 +5,9 @@ extra.
         client.subscribe("ticker.BTC-PERPETUAL")
         exchange.publish("ticker.BTC-PERPETUAL", {"last_price": 64000.5})
 
-Threads: each connection is served in its own; every control from any. An answer and what it changes belong together:
-what is published once a client has its confirmation reaches that client, and nothing does before. They check form and
-credentials, never what is asked for: any channel exists until it is refused.
+Threads: each connection is served in its own thread; call every control from any thread. An answer and the change it
+causes are atomic: data that is published after a client has its confirmation reaches that client, and none before does.
+The exchanges check form and credentials, but not names: any channel exists until it is refused.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ __all__ = [
     "OpFeed",
 ]
 
-INVALID_CREDENTIALS: Final = (13004, "invalid_credentials")  # Deribit's codes and words
+INVALID_CREDENTIALS: Final = (13004, "invalid_credentials")  # Deribit's codes and messages
 UNAUTHORIZED: Final = (13009, "unauthorized")
 BAD_REQUEST: Final = (11050, "bad_request")
 METHOD_NOT_FOUND: Final = (-32601, "Method not found")
 INVALID_PARAMS: Final = (-32602, "Invalid params")
 PARSE_ERROR: Final = (-32700, "Parse error")
-PER_SECOND: Final = 5  # requests that Binance takes of a connection
+PER_SECOND: Final = 5  # requests that Binance accepts from a connection in a second
 GATEWAY_DATA: Final = struct.Struct(">cQQ8s")  # kind, number within the instrument, ns since the epoch, instrument
 _LOGIN: Final = struct.Struct(">c8s16s")  # kind, id, secret
 _INSTRUMENT: Final = struct.Struct(">c8s")  # kind, instrument
@@ -55,11 +55,11 @@ class _Refused(Exception):
 
 
 class JsonRpcExchange(Exchange):
-    """JSON-RPC 2.0 in the shape of Deribit's public API (https://docs.deribit.com).
+    """JSON-RPC 2.0 in the style of Deribit's public API (https://docs.deribit.com).
 
     Methods: public/auth, public/subscribe, public/unsubscribe, public/set_heartbeat, public/disable_heartbeat,
-    public/test, public/get_time. A refused channel is left out of the subscribe result; `error_for_refused` answers
-    with an error instead. A login holds for `expires_in` seconds, which may be set at any time.
+    public/test, public/get_time. A refused channel is left out of the subscribe result; with `error_for_refused` the
+    answer is an error instead. A login is valid for `expires_in` seconds, which may be set at any time.
     """
 
     beat: ClassVar[Any] = {"jsonrpc": "2.0", "method": "heartbeat", "params": {"type": "test_request"}}
@@ -139,11 +139,12 @@ class JsonRpcExchange(Exchange):
 
 
 class OpFeed(Exchange):
-    """Ops, args and events, as several exchanges speak: one answer per arg of a subscribe or unsubscribe.
+    """Ops, args and events, as several exchanges use them: one answer per arg of a subscribe or unsubscribe.
 
     {"op": "subscribe", "args": ["trades:BTC"]} gets {"event": "subscribe", "arg": "trades:BTC"}, or event `error` with
     code and msg; {"op": "login", "args": [{"apiKey": ..., "passphrase": ...}]} gets event `login` with code "0". It
-    answers the text ping with pong; `beat_every` seconds make it send ping itself, and leave a client that is silent.
+    answers the text ping with pong. With `beat_every` it sends ping itself at this interval in seconds, and closes the
+    connection of a client that does not answer.
     """
 
     beat: ClassVar[Any] = "ping"
@@ -187,13 +188,13 @@ class OpFeed(Exchange):
 
 
 class CombinedStreams(Exchange):
-    """Combined streams in the shape of Binance's spot market data (https://developers.binance.com).
+    """Combined streams in the style of Binance's spot market data (https://developers.binance.com).
 
-    Streams are named in the URL, `/stream?streams=btcusdt@trade/ethusdt@trade`, or asked for by SUBSCRIBE; UNSUBSCRIBE
-    and LIST_SUBSCRIPTIONS are known as well. The answer to SUBSCRIBE names no stream: all of its params are subscribed,
-    or, with an error, none. Data has the time `E`, unless `publish` is given one. More than `per_second` requests
-    within a second end a connection with 1008. `end_day` is what comes once a day: a serverShutdown event, and the end
-    of every connection.
+    Streams are named in the URL, `/stream?streams=btcusdt@trade/ethusdt@trade`, or requested by SUBSCRIBE; UNSUBSCRIBE
+    and LIST_SUBSCRIPTIONS are supported too. The answer to SUBSCRIBE names no stream: all of its params are subscribed
+    or, with an error, none. Data has the time `E`, unless the data passed to `publish` has one. More than `per_second`
+    requests within a second close a connection with 1008. `end_day` does what happens once a day: it sends a
+    serverShutdown event and closes every connection.
     """
 
     def __init__(self, *, per_second: int = PER_SECOND, **options: Any) -> None:
@@ -201,7 +202,7 @@ class CombinedStreams(Exchange):
         self.per_second = per_second
 
     def end_day(self, code: int = 1001) -> None:
-        """Announce the end to all, then close every connection with this code; who dials again is served."""
+        """Announce the end to all, then close every connection with this code; clients may dial again."""
         self.send_all(f'{{"e":"serverShutdown","E":{time.time_ns() // 1_000_000}}}')
         self.close_all(code, "24 hours")
 
@@ -238,20 +239,20 @@ class CombinedStreams(Exchange):
 
 
 class BinaryGateway(Exchange):
-    """A gateway of binary frames, as some exchanges have beside JSON: one byte of kind, then fields, big-endian.
+    """A gateway of binary frames, which some exchanges offer besides JSON: one byte of kind, then fields, big-endian.
 
-    It takes `L` + id (8 bytes) + secret (16): a login, answered by `A`, or by `J` if it is refused; `S` or `U` +
+    It accepts `L` + id (8 bytes) + secret (16): a login, answered by `A`, or by `J` if it is refused; `S` or `U` +
     instrument (8): subscribe or unsubscribe, answered by `+` or `-` and the same instrument; `H`: the answer to its own
-    `H`, a heartbeat. `D` is data: a number, which counts what is published of an instrument from 1 on, heard or not,
-    the time in nanoseconds since the epoch, the instrument, and what `publish` was given, which is bytes. Names are
-    ASCII, padded with spaces. A frame that is none of these ends the connection with 1003.
+    `H`, a heartbeat. `D` is data: a number, which counts from 1 what is published for an instrument, with or without
+    subscribers; the time in nanoseconds since the epoch; the instrument; and the bytes passed to `publish`. Names are
+    ASCII, padded with spaces. Any other frame closes the connection with 1003.
     """
 
     beat: ClassVar[Any] = b"H"
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self._publishing = threading.Lock()  # numbers leave in order; guards _numbers
+        self._publishing = threading.Lock()  # so that numbers are sent in order; guards _numbers
         self._numbers: defaultdict[str, int] = defaultdict(int)
 
     def publish(self, channel: str, data: Any) -> int:

@@ -1,4 +1,4 @@
-"""WebSocket frames as a server writes them, right or wrong on purpose (RFC 6455 section 5.2). Pure, no socket."""
+"""WebSocket frames as a server writes them, valid or deliberately invalid (RFC 6455 section 5.2). Pure, no socket."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def server_frame(
     rsv: int = 0,
     declared_length: int | None = None,
 ) -> bytes:
-    """One frame, right or wrong (RFC 6455 section 5.2).
+    """One frame, valid or deliberately invalid (RFC 6455 section 5.2).
 
-    `rsv` is the three reserved bits as a number from 0 to 7 (4 is RSV1), `masked` what a server must not do, and
-    `declared_length` the length to announce instead of the payload's.
+    `rsv` is the three reserved bits as a number from 0 to 7 (4 is RSV1). `masked` masks the payload, which a server
+    must not do. `declared_length` is the length to announce instead of the payload's.
     """
     length = len(payload) if declared_length is None else declared_length
     head = bytearray([fin << 7 | rsv << 4 | opcode])
@@ -43,5 +43,5 @@ def server_frame(
 
 
 def masked_payload(payload: bytes, mask: bytes) -> bytes:
-    """The payload under its mask, or freed of it (section 5.3)."""
+    """The payload masked, or a masked payload unmasked (section 5.3)."""
     return bytes(byte ^ mask[index & 3] for index, byte in enumerate(payload))

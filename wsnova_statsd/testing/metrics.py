@@ -1,12 +1,12 @@
-"""Metrics, captured as they would go on the wire, for the length of a `with` block.
+"""Metrics, captured as they would be sent, during a `with` block.
 
     with capture_metrics() as metrics:
         ws.telemetry.execute("websockex_nova.message.received", {"size": 3}, {"client_id": "md-1", "type": "trade"})
         metrics.assert_count("websocket.message.received", 1, tags={"client": "md-1"})
 
-Between the bus and the strict parser everything is what runs in production: registry, store, packing and the official
-client; only the socket is not. Nothing leaves before `flush()`, `assert_count()` or the end of the block, and it leaves
-in the calling thread. No thread, no socket, and no DD_* variable has a say.
+Between the bus and the strict parser runs the same code as in production: registry, store, packing and the official
+client; only the socket is replaced. Nothing is flushed before `flush()`, `assert_count()` or the end of the block, and
+then in the calling thread. No thread, no socket; DD_* variables are ignored.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from ..telemetry import Bus
 from .dogstatsd import Message, parse_datagram
 from .questions import Counts, MessageLog, Tags, assert_count
 
-_PATIENCE: Final = 60.0  # seconds; a flush into memory takes none, whatever else the machine does
+_PATIENCE: Final = 60.0  # seconds; a flush into memory is fast, even on a busy machine
 _POLL: Final = 0.005
 
 
 class CapturedMetrics(MessageLog):
-    """What was flushed so far, and the `reporter` that counts: hand it to code that wants one, a Monitor or your own.
+    """What was flushed so far. Pass its `reporter`, which counts, to code that needs one: a Monitor or your own.
 
-    Any thread may count; flush and ask from one.
+    Count from any thread; flush and read from one thread.
     """
 
     def __init__(self, reporter: StatsdReporter, datagrams: list[bytes]) -> None:
         self.reporter: StatsdReporter = reporter
-        self._datagrams = datagrams  # appended by whoever flushes
+        self._datagrams = datagrams  # appended by the flushing thread
         self._messages: list[Message] = []
         self._parsed = 0
         self._over = False
@@ -53,9 +53,9 @@ class CapturedMetrics(MessageLog):
         return list(self._datagrams)
 
     def flush(self) -> list[Message]:
-        """Ship what was counted since the last flush; what that brought. After the block there is nothing to ship.
+        """Flush what was counted since the last flush, and return it. After the block nothing is left to flush.
 
-        Raises DatagramError if the library wrote what the Agent would not read.
+        Raises DatagramError if the library wrote something the Agent would not read.
         """
         before = len(self._messages)
         if not self._over and not self.reporter.flush(_PATIENCE):
@@ -67,7 +67,7 @@ class CapturedMetrics(MessageLog):
         return self._messages[before:]
 
     def counts(self) -> Counts:
-        """Flush; then every metric line as `assert_count` adds it up."""
+        """Flush; then return every metric line in the form that `assert_count` adds up."""
         self.flush()
         return super().counts()
 
@@ -76,7 +76,7 @@ class CapturedMetrics(MessageLog):
         assert_count(self, name, expected, tags)
 
     def wait_for(self, predicate: Callable[[CapturedMetrics], object], timeout: float = 5.0) -> bool:
-        """Flush again and again until `predicate(self)` is true, for counts of other threads; whether it was."""
+        """Flush repeatedly until `predicate(self)` is true, for counts of other threads. Returns whether it was."""
         deadline = time.monotonic() + timeout
         while True:
             self.flush()
@@ -87,7 +87,7 @@ class CapturedMetrics(MessageLog):
             time.sleep(_POLL)
 
     def clear(self) -> None:
-        """Forget all that was flushed so far; counting goes on."""
+        """Drop all that was flushed so far; counting continues."""
         self._datagrams.clear()
         self._messages.clear()
         self._parsed = 0
@@ -108,14 +108,14 @@ def capture_metrics(
     tags: Iterable[str] | Mapping[str, object] = (),
     strict: bool = False,
 ) -> Iterator[CapturedMetrics]:
-    """Count these definitions (None: the whole default list) on `bus`, the default one unless given, in the block.
+    """Count these definitions (None: the whole default list) on `bus`, by default that of ws.telemetry, in the block.
 
-    The other arguments are those of StatsdReporter, which raises ConfigurationError for them as always. It is worker 0.
+    The other arguments are those of StatsdReporter, which raises ConfigurationError for invalid ones. Its worker is 0.
     """
     datagrams: list[bytes] = []
     with _no_variables():
-        said = {"namespace": namespace, "tags": tags, "strict": strict, "bus": bus}
-        reporter = _Socketless(datagrams.append, metrics, flush_interval=10, worker="0", **said)
+        options = {"namespace": namespace, "tags": tags, "strict": strict, "bus": bus}
+        reporter = _Socketless(datagrams.append, metrics, flush_interval=10, worker="0", **options)
         reporter.start()
     captured = CapturedMetrics(reporter, datagrams)
     try:
@@ -125,7 +125,7 @@ def capture_metrics(
 
 
 class _Socketless(StatsdReporter):
-    """A reporter whose official client writes into a list, and which never starts its thread."""
+    """A reporter that never starts its thread, with an official client that writes into a list."""
 
     def __init__(self, take: Callable[[bytes], object], metrics: Iterable[Definition] | None, **options: Any) -> None:
         self._take = take
@@ -136,11 +136,11 @@ class _Socketless(StatsdReporter):
         return self._agent_of(client, connect=lambda _deadline: _Recorder(self._take))
 
     def _ensure_thread(self) -> None:
-        """None: the test flushes."""
+        """Start none: the test flushes."""
 
 
 class _Recorder:
-    """Stands in for a connected UDP socket."""
+    """A stand-in for a connected UDP socket."""
 
     family = socket.AF_INET
 
@@ -155,14 +155,14 @@ class _Recorder:
         return len(data)
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: no socket is open."""
 
 
 @contextmanager
 def _no_variables() -> Iterator[None]:
-    """Without the machine's Datadog variables: a test counts the same everywhere, even where they turn it off."""
+    """Remove the machine's Datadog variables: a test counts the same everywhere, even if they would disable it."""
     kept = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith(("DD_", "DATADOG_"))}
-    os.environ["DD_ORIGIN_DETECTION_ENABLED"] = "false"  # no container id behind every line
+    os.environ["DD_ORIGIN_DETECTION_ENABLED"] = "false"  # no container id on every line
     try:
         yield
     finally:

@@ -1,6 +1,6 @@
 """An HTTP CONNECT proxy on the loopback interface.
 
-Threads: those of TcpServer, and one more for each tunnel, `...-back`, which copies from the server to the client.
+Threads: those of TcpServer, and for each tunnel one more, `...-back`, which copies from the server to the client.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from .scripts import refuses
 class ConnectProxy(TcpServer):
     """An HTTP CONNECT proxy (RFC 9110 section 9.3.6).
 
-    `credentials` is the (user, password) it asks for, with 407, by Proxy-Authorization; `refuse` an HTTP status to
-    answer every CONNECT with; `upstream` the (host, port) to reach whatever the target is called, for names that only
-    the proxy can resolve; `ssl` an ssl.SSLContext for TLS with the proxy itself.
+    `credentials` is the (user, password) that it requires, with 407, by Proxy-Authorization; `refuse` is an HTTP status
+    with which it answers every CONNECT; `upstream` is the (host, port) that it connects to whatever the target's name,
+    for names that only the proxy can resolve; `ssl` is an ssl.SSLContext for TLS with the proxy itself.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class ConnectProxy(TcpServer):
 
     @property
     def url(self) -> str:
-        """The proxy's address, `http://host:port`, or `https://localhost:port`, the name that is in certificates."""
+        """The proxy's URL, `http://host:port`, or `https://localhost:port`, the name in certificates."""
         if self.ssl is not None:
             return f"https://localhost:{self.port}"
         return f"http://{authority(self.host)}:{self.port}"
@@ -87,7 +87,7 @@ class ConnectProxy(TcpServer):
             back = threading.Thread(target=_pump, args=(upstream, client), name=name, daemon=True)
             back.start()
             _pump(client, upstream)
-            cut(upstream)  # the client has gone, nobody reads the rest
+            cut(upstream)  # the client has closed, so the rest is not read
             back.join()
 
 

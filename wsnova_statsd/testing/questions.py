@@ -1,6 +1,6 @@
-"""Questions about what was counted, the same for a capture, for a receiver and, of counts, for an event log.
+"""Queries of what was counted, the same for captures and receivers and, for counts, event logs.
 
-Pure functions over what is there at the moment of asking: no thread, no lock, nothing waits.
+Pure functions over what is there when they are called: no thread, no lock, nothing waits.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ _SHOWN: Final = 20  # lines of a failure
 
 
 class Counted(Protocol):
-    """What `assert_count` needs: captured metrics, captured events and receivers have it."""
+    """What `assert_count` needs; captured metrics, captured events and receivers have it."""
 
     def counts(self) -> Counts: ...
 
 
 class MessageLog(ABC):
-    """The questions that can be put to messages, wherever they were caught."""
+    """Queries of messages, wherever they were captured."""
 
     @property
     @abstractmethod
     def messages(self) -> Sequence[Message]:
-        """Metrics, events and service checks in the order they came."""
+        """Metrics, events and service checks in the order of arrival."""
 
     @property
     def events(self) -> list[Event]:
@@ -45,13 +45,13 @@ class MessageLog(ABC):
         return [message for message in self.messages if isinstance(message, ServiceCheck)]
 
     def metrics(self, name: str | None = None, tags: Tags = None) -> list[Metric]:
-        """The metric lines of this name (None: any) with at least these tags: a list of "key:value", or a mapping."""
+        """The metric lines with this name (None: any) and at least these tags: a list of "key:value", or a mapping."""
         wanted = _tag_set(tags)
         metrics = [message for message in self.messages if isinstance(message, Metric)]
         return [metric for metric in metrics if name in (None, metric.name) and wanted.issubset(metric.tags)]
 
     def count(self, name: str, tags: Tags = None) -> float:
-        """The total of a counter; of any other kind, the number of samples sent, weighted as the Agent does."""
+        """The total of a counter; for any other kind, the number of samples sent, weighted as the Agent does."""
         return sum((metric.count for metric in self.metrics(name, tags)), 0.0)
 
     def last(self, name: str, tags: Tags = None) -> float | None:
@@ -60,19 +60,19 @@ class MessageLog(ABC):
         return gauges[-1].values[-1] if gauges else None
 
     def values(self, name: str, tags: Tags = None) -> list[float]:
-        """Every value, unpacked, in the order it came."""
+        """Every value, unpacked, in the order of arrival."""
         return [value for metric in self.metrics(name, tags) for value in metric.values]
 
     def counts(self) -> Counts:
-        """Every metric line as `assert_count` adds it up."""
+        """Every metric line in the form that `assert_count` adds up."""
         return [(metric.name, metric.tags, metric.count) for metric in self.metrics()]
 
 
 def assert_count(captured: Counted, name: str, expected: float, tags: Tags = None) -> None:
-    """Assert how often `name` was counted with at least these tags: a counter's total, else the number of samples.
+    """Assert how often `name` was counted with at least these tags: a counter's total, or the number of samples.
 
     `captured` is what `capture_metrics` or `capture_events` yields, or a DogStatsDReceiver; an event's tags are its
-    metadata. Raises AssertionError that shows what was counted instead.
+    metadata. Raises an AssertionError that shows what was counted instead.
     """
     wanted = _tag_set(tags)
     rows: dict[tuple[str, tuple[str, ...]], float] = {}
@@ -82,19 +82,19 @@ def assert_count(captured: Counted, name: str, expected: float, tags: Tags = Non
     found = math.fsum(count for (one, its_tags), count in rows.items() if one == name and wanted.issubset(its_tags))
     if not math.isclose(found, expected, rel_tol=1e-9):
         what = f"{name} with {', '.join(sorted(wanted))}" if wanted else name
-        told = f"{what}: counted {_plain(found)}, expected {_plain(expected)}"
-        raise AssertionError("\n".join([told, *_seen(rows, name)]))
+        failure = f"{what}: counted {_plain(found)}, expected {_plain(expected)}"
+        raise AssertionError("\n".join([failure, *_seen(rows, name)]))
 
 
 def _seen(rows: Mapping[tuple[str, tuple[str, ...]], float], name: str) -> list[str]:
-    """What was counted under this name, else under names like it, else at all."""
+    """What was counted under this name; if nothing, under similar names; if nothing, at all."""
     names = {one for one, _ in rows}
     if name in names:
         heading, shown = "counted under this name:", {name}
     elif near := difflib.get_close_matches(name, names, _NEAR):
-        heading, shown = "nothing under this name; names like it:", set(near)
+        heading, shown = "nothing under this name; similar names:", set(near)
     else:
-        heading, shown = "nothing under this name or one like it" + ("; counted:" if rows else ", and no other"), names
+        heading, shown = "nothing under this or a similar name" + ("; counted:" if rows else ", nor any other"), names
     lines = [
         f"  {_plain(count)}  {one}  {','.join(its_tags)}".rstrip()
         for (one, its_tags), count in sorted(rows.items())
@@ -111,4 +111,4 @@ def _plain(count: float) -> str:
 def _tag_set(tags: Tags) -> frozenset[str]:
     if isinstance(tags, Mapping):
         return frozenset(f"{key}:{value}" for key, value in tags.items())
-    return frozenset({tags} if isinstance(tags, str) else tags or ())  # a text is one tag, not its letters
+    return frozenset({tags} if isinstance(tags, str) else tags or ())  # a text is one tag, not a list of letters

@@ -1,9 +1,9 @@
-"""A stand-in for the Datadog Agent: a real UDP or Unix datagram socket that reads strictly and remembers.
+"""A stand-in for the Datadog Agent: a real UDP or Unix datagram socket that reads strictly and keeps what it reads.
 
-One daemon thread, `wsnova-receiver`, reads, parses and stores, then calls `on_message`. It starts on `start()` (or on
-entering the context) and ends within the deadline of `stop()`. Every other method may be called from any thread.
-The thread never raises: a malformed datagram is kept in `malformed`, an error of the callback in `callback_errors`.
-It never answers, and never forgives what the Agent would swallow.
+One daemon thread, `wsnova-receiver`, reads, parses and stores, then calls `on_message`. It starts with `start()` (or
+with the context) and ends within the timeout of `stop()`. Call every other method from any thread. The thread never
+raises: a malformed datagram is kept in `malformed`, an error of the callback in `callback_errors`. It never answers,
+and never accepts what the Agent would silently drop.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from .questions import MessageLog
 
 _T = TypeVar("_T")
 
-_READ: Final = 65535  # the largest datagram there is: an oversize one is told from one that just fits
+_READ: Final = 65535  # the largest possible datagram: so an oversize one differs from one that just fits
 _RECEIVE_BUFFER: Final = 8 * 2**20  # bytes asked for; the kernel grants what net.core.rmem_max allows
-_BATCH: Final = 128  # datagrams between two looks at the stop signal
+_BATCH: Final = 128  # datagrams between two checks of the stop signal
 
 
 class DogStatsDReceiver(MessageLog):
-    """Receive DogStatsD on a UDP port, or on a Unix datagram socket when `path` is given.
+    """Receive DogStatsD on a UDP port or, with `path`, on a Unix datagram socket.
 
-    `port=0` takes a free port, known after `start()` and taken again by a later `start()`. A datagram of more than
-    `max_datagram` bytes is malformed. `keep` bounds how many datagrams and how many messages are remembered (None: all;
-    0: `on_message` alone sees them). `on_message(message)` runs in the receiver's thread, outside its lock.
+    `port=0` uses a free port, known after `start()` and used again by a later `start()`. A datagram of more than
+    `max_datagram` bytes is malformed. `keep` bounds the number of datagrams and of messages that are kept (None: all;
+    0: none, only `on_message` receives them). `on_message(message)` runs in the receiver's thread, outside its lock.
     """
 
     @checks.by_name
@@ -54,10 +54,10 @@ class DogStatsDReceiver(MessageLog):
         self.port: int = port
         self.max_datagram: int = max_datagram
         self.on_message: Callable[[Message], object] | None = on_message
-        self._lifecycle = threading.Lock()  # start against stop; never taken by the reader
+        self._lifecycle = threading.Lock()  # serializes start and stop; never taken by the reader
         self._thread: threading.Thread | None = None
         self._wake: socket.socket | None = None
-        self._made: os.stat_result | None = None  # the Unix socket file that is ours to remove
+        self._made: os.stat_result | None = None  # the Unix socket file that we made and have to remove
         self._stop_by = 0.0  # monotonic seconds; written before the reader is woken
         # Reentrant, so that a predicate of wait_for may use the whole public surface.
         self._changed = threading.Condition(threading.RLock())
@@ -66,10 +66,10 @@ class DogStatsDReceiver(MessageLog):
         self._malformed: deque[tuple[bytes, str]] = deque(maxlen=keep)
         self._callback_errors: deque[Exception] = deque(maxlen=keep)
 
-    # Life
+    # Start and stop
 
     def start(self) -> Self:
-        """Bind and start the reader; does nothing when it runs. Raises OSError when the address cannot be had."""
+        """Bind and start the reader. Does nothing if it runs. Raises OSError if the address cannot be bound."""
         with self._lifecycle:
             if self._thread is None:
                 sock = self._bind()
@@ -86,7 +86,7 @@ class DogStatsDReceiver(MessageLog):
             if thread is None or wake is None:
                 return
             self._thread = self._wake = None
-            # Half of the time is for reading on, the rest for the datagram in hand.
+            # Half of the time is for further reading, the rest for the datagrams that were read.
             self._stop_by = time.monotonic() + timeout / 2
             wake.close()  # the other end becomes readable
             if thread is not threading.current_thread():
@@ -102,19 +102,19 @@ class DogStatsDReceiver(MessageLog):
 
     @property
     def address(self) -> tuple[str, int] | str:
-        """Where to send: the path of a Unix socket, else host and port, as `socket.sendto` takes it."""
+        """Where to send: the path of a Unix socket, or host and port, as `socket.sendto` accepts it."""
         return self.path if self.path is not None else (self.host, self.port)
 
-    # What came
+    # What was received
 
     @property
     def datagrams(self) -> list[bytes]:
-        """Every datagram as it came, malformed ones too."""
+        """Every datagram as received, malformed ones too."""
         return self._snapshot(self._datagrams)
 
     @property
     def malformed(self) -> list[tuple[bytes, str]]:
-        """The datagrams that broke a rule, each with the reason; none of their lines is among `messages`."""
+        """The datagrams that broke a rule, each with the reason; none of their lines is in `messages`."""
         return self._snapshot(self._malformed)
 
     @property
@@ -124,16 +124,17 @@ class DogStatsDReceiver(MessageLog):
 
     @property
     def messages(self) -> list[Message]:
-        """Metrics, events and service checks in the order they came."""
+        """Metrics, events and service checks in the order of arrival."""
         return self._snapshot(self._messages)
 
     def wait_for(self, predicate: Callable[[DogStatsDReceiver], object], timeout: float = 5.0) -> bool:
-        """Tell whether `predicate(self)`, asked in the caller's thread as data comes in, is true within `timeout` s."""
+        """Wait up to `timeout` seconds until `predicate(self)`, called in this thread as data arrives, is true. Returns
+        whether it is."""
         with self._changed:
             return bool(self._changed.wait_for(lambda: bool(predicate(self)), timeout))
 
     def clear(self) -> None:
-        """Forget all that came so far."""
+        """Drop all that was received so far."""
         with self._changed:
             for store in (self._datagrams, self._messages, self._malformed, self._callback_errors):
                 store.clear()
@@ -169,17 +170,17 @@ class DogStatsDReceiver(MessageLog):
             while woken not in [key.fileobj for key, _ in selector.select()]:
                 self._take_batch(sock)
             while self._take_batch(sock) and time.monotonic() < self._stop_by:
-                pass  # what had arrived before stop() still counts
+                pass  # read what had arrived before stop()
 
     def _take_batch(self, sock: socket.socket) -> bool:
-        """Store what is there, up to one batch; tells whether there may be more."""
+        """Store what is there, up to one batch. Returns whether there may be more."""
         batch: list[bytes] = []
         try:
             while len(batch) < _BATCH:
                 batch.append(sock.recv(_READ))
-        except (BlockingIOError, ConnectionResetError):  # the latter is how Windows tells of a peer that left
+        except (BlockingIOError, ConnectionResetError):  # the latter is how Windows reports a closed peer
             pass
-        # Parsed outside the lock: whoever looks at the numbers never waits for the parser.
+        # Parsed outside the lock: threads that read the results never wait for the parser.
         read = [self._parse(data) for data in batch]
         messages = [message for parsed, _ in read for message in parsed]
         with self._changed:
@@ -211,7 +212,7 @@ class DogStatsDReceiver(MessageLog):
 
 def _unlink(path: str, made: os.stat_result) -> None:
     try:
-        if os.path.samestat(os.stat(path), made):  # not one that somebody else has put in its place
+        if os.path.samestat(os.stat(path), made):  # not another file that has replaced it
             os.unlink(path)
     except FileNotFoundError:
         pass

@@ -1,6 +1,6 @@
-"""Ready scripts, for `TcpServer(script)`: each misbehaves in one way.
+"""Ready-made scripts for `TcpServer(script)`: each misbehaves in one way.
 
-A script runs in its connection's thread and waits on `connection.stopping` or on the socket, never sleeps.
+A script runs in its connection's thread and waits on `connection.stopping` or on the socket; it never sleeps.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from .frames import TEXT, server_frame
 
 
 def never_answers(connection: Connection) -> None:
-    """Read the request, and whatever follows it, and never say a word."""
+    """Read the request and all that follows, and never answer."""
     connection.wait_closed()
 
 
@@ -35,7 +35,7 @@ def wrong_accept_key(connection: Connection) -> None:
 
 
 def half_open(connection: Connection) -> None:
-    """Complete the upgrade, then neither read nor write any more: a peer that was unplugged."""
+    """Complete the upgrade, then neither read nor write: a peer that was unplugged."""
     connection.accept_upgrade()
     connection.stopping.wait()
 
@@ -51,7 +51,7 @@ def refuses(status: int, headers: Headers = (), body: bytes = b"") -> Script:
     phrase = http.HTTPStatus(status).phrase if status in set(http.HTTPStatus) else "Refused"
 
     def script(connection: Connection) -> None:
-        if not connection.request:  # the proxy has read it already
+        if not connection.request:  # a proxy has already read it
             connection.read_request()
         connection.respond(f"{status} {phrase}", headers, body)
 

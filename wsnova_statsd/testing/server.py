@@ -1,12 +1,12 @@
-"""A real WebSocket server on the loopback interface, with a script for what it says. Needs the `testing` extra.
+"""A real WebSocket server on the loopback interface; a script defines what it sends. Needs the `testing` extra.
 
     with WebSocketServer(send_messages(['{"n": 1}'])) as server, ws.Client(server.url) as client: ...
 
-`stop()` then `start()` is an outage on the same port; `drop_all()` is a cut cable; `close_all()` a polite goodbye.
+`stop()` then `start()` simulates an outage on the same port, `drop_all()` a cut cable, `close_all()` an orderly end.
 
 Threads, all daemons named `wsnova-test-server...`: one accepts; each connection has one that runs the script and one
-that reads. Every method from any thread. Never listens on anything but the given host, never outlives `stop()` by
-more than a script that does not return.
+that reads. Call every method from any thread. Never listens on anything but the given host. After `stop()` nothing is
+left running but a script that does not return.
 """
 
 from __future__ import annotations
@@ -35,22 +35,22 @@ try:
 except ImportError as _error:
     raise MissingExtra("websockets", "testing") from _error
 
-_CLOSE_SECONDS: Final = 0.5  # a loopback peer that has not answered a close frame by then is not going to
+_CLOSE_SECONDS: Final = 0.5  # a loopback peer that has not answered a close frame by then never will
 
 Message = str | bytes
-Script = Callable[["ScriptedConnection"], object]  # what it returns is not looked at
+Script = Callable[["ScriptedConnection"], object]  # its return value is ignored
 ProcessRequest = Callable[[ServerConnection, Request], Response | None]
 
 
 class ScriptedConnection(ServerConnection):
-    """One accepted connection, as a script gets it: a `websockets` server connection that can also `drop()`."""
+    """One accepted connection, as passed to a script: a `websockets` server connection that can also `drop()`."""
 
     def __init__(
         self, sock: socket.socket, protocol: Any, server: Server, *, owner: WebSocketServer, **options: Any
     ) -> None:
         self.owner: WebSocketServer = owner
         self.raw: socket.socket = sock
-        self.ready: bool = False  # until then it has no state yet
+        self.ready: bool = False  # until it is True, the connection has no state
         self._fragments: list[bytes] = []
         self._text = True
         name = owner._register(self)  # before the TLS handshake, so that stop() can cut that short too
@@ -81,7 +81,7 @@ class ScriptedConnection(ServerConnection):
             self.owner._track(self.keepalive_thread)
 
     def process_event(self, event: Event) -> None:
-        """Record what arrives, whether or not the script ever reads it. Called in the reading thread."""
+        """Record what arrives, whether or not the script reads it. Called in the reading thread."""
         if isinstance(event, Request):
             self.owner._record(request=event)
         elif isinstance(event, Frame) and event.opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
@@ -90,7 +90,7 @@ class ScriptedConnection(ServerConnection):
             self._fragments.append(bytes(event.data))
             if event.fin:
                 data = b"".join(self._fragments)
-                # recv() answers invalid UTF-8 with close code 1007; the record keeps it legible
+                # recv() answers invalid UTF-8 with close code 1007; the recorded text stays readable.
                 self.owner._record(message=data.decode(errors="backslashreplace") if self._text else data)
         super().process_event(event)
 
@@ -102,13 +102,13 @@ class ScriptedConnection(ServerConnection):
 
 
 class WebSocketServer(LoopbackServer):
-    """A WebSocket server for tests: what it says is its `script(connection)`, run for each connection in its thread.
+    """A WebSocket server for tests. It runs `script(connection)` for each connection in that connection's thread.
 
-    The script is `echo` unless given; when it returns, the connection is closed with code 1000. A ConnectionClosed
-    that leaves it is the ordinary end; any other error closes with 1011 and is logged by `websockets.server`.
-    `ssl` is an ssl.SSLContext, `ping_interval` seconds or None for no pings, `compression` "deflate" or None.
-    `process_request(connection, request)` may return a Response that refuses the upgrade. `port` 0 takes a free one,
-    and keeps it over `stop()` and `start()`. Counts and records go on over both.
+    The script is by default `echo`. When it returns, the connection is closed with code 1000. A ConnectionClosed that
+    it raises is the ordinary end; any other error closes with 1011 and is logged by `websockets.server`. `ssl` is an
+    ssl.SSLContext, `ping_interval` is in seconds or None for no pings, `compression` is "deflate" or None.
+    `process_request(connection, request)` may return a Response that refuses the upgrade. `port` 0 uses a free port,
+    which the server keeps over `stop()` and `start()`, like its counts and records.
     """
 
     @checks.by_name
@@ -135,9 +135,9 @@ class WebSocketServer(LoopbackServer):
             "close_timeout": _CLOSE_SECONDS,
             "open_timeout": TLS_SECONDS,
             "max_size": None,
-            "max_queue": None,  # what arrives is recorded even if the script does not read
+            "max_queue": None,  # record what arrives even if the script does not read
         }
-        self._server: Server | None = None  # _changed guards it and what follows
+        self._server: Server | None = None  # _changed guards this field and those below
         self._live: list[ScriptedConnection] = []
         self._threads: list[threading.Thread] = []
         self._sockets = 0
@@ -147,13 +147,13 @@ class WebSocketServer(LoopbackServer):
 
     @property
     def connections(self) -> int:
-        """How many upgrades were accepted so far; counted before the client gets to know."""
+        """The number of upgrades accepted so far; each is counted before the client receives the answer."""
         with self._changed:
             return self._connections
 
     @property
     def open_connections(self) -> int:
-        """How many connections are open right now."""
+        """The number of connections that are open at the moment."""
         return len(self._open())
 
     @property
@@ -169,18 +169,18 @@ class WebSocketServer(LoopbackServer):
             return list(self._requests)
 
     def start(self) -> None:
-        """Listen and accept. Raises RuntimeError if it does already, OSError if the given port is taken."""
+        """Listen and accept. Raises RuntimeError if already started, OSError if the port is in use."""
         with self._changed:
             if self._server is not None:
-                raise RuntimeError("this server has been started already")
+                raise RuntimeError("this server has already been started; stop() it first")
             create = cast(type[ServerConnection], functools.partial(ScriptedConnection, owner=self))
             server = serve(self._run, sock=self._listen_locked(), create_connection=create, **self._options)
             self._server = server
-        # The threads that `websockets` starts for connections inherit being daemons from this one
+        # The threads that `websockets` starts for connections are daemons because this one is.
         self._spawn(server.serve_forever)
 
     def stop(self, timeout: float = 5.0, *, drop: bool = False) -> None:
-        """Stop listening and end every connection, with close code 1001 or, given `drop`, without a word.
+        """Stop listening and end every connection, with close code 1001 or, with `drop`, without a close frame.
 
         Raises TimeoutError if a script does not end within `timeout` seconds; calling it again waits for that again.
         """
@@ -189,15 +189,17 @@ class WebSocketServer(LoopbackServer):
             server, self._server = self._server, None
             self.stopping.set()
         if server is not None:
-            # It joins the threads of all connections without a limit, so it gets a thread of its own
+            # It joins the threads of all connections without a limit, so it runs in its own thread.
             self._spawn(server.shutdown, False, name="-stop")
-            server.socket_closed.wait(timeout)  # from here on nobody new comes in
+            server.socket_closed.wait(timeout)  # from here on no new connection is accepted
             if not drop:
                 self.close_all(1001)
         while (remaining := self._running()) and threading.current_thread() not in remaining:
             if time.monotonic() > deadline:
-                raise TimeoutError(f"a script still runs after {timeout} s; let it wait on the server's stopping event")
-            self.drop_all()  # who has not answered by now, and handshakes under way
+                raise TimeoutError(
+                    f"a script still runs after {timeout} s; have it wait on the server's stopping event"
+                )
+            self.drop_all()  # peers that have not answered by now, and handshakes in progress
             remaining[0].join(0.02)
 
     def drop_all(self) -> None:
@@ -208,14 +210,14 @@ class WebSocketServer(LoopbackServer):
             connection.drop()
 
     def close_all(self, code: int = 1000, reason: str = "") -> None:
-        """Say goodbye on every open connection, and wait half a second at most for the answers."""
+        """Send a close frame on every open connection, and wait at most half a second for the answers."""
         threads = [self._spawn(each.close, code, reason, name="-close") for each in self._open()]
         deadline = time.monotonic() + _CLOSE_SECONDS + 0.1
-        for thread in threads:  # a send() that is stuck holds the connection's lock, and close() waits for it
+        for thread in threads:  # a blocked send() holds the connection's lock, and close() waits for it
             thread.join(max(0.0, deadline - time.monotonic()))
 
     def send_all(self, message: Message) -> None:
-        """Send one message on every open connection; one that ends meanwhile is skipped."""
+        """Send one message on every open connection; connections that end meanwhile are skipped."""
         for connection in self._open():
             with suppress(ConnectionClosed):
                 connection.send(message)
@@ -227,7 +229,7 @@ class WebSocketServer(LoopbackServer):
         return thread
 
     def _track(self, thread: threading.Thread) -> None:
-        """Have stop() wait for this running thread."""
+        """Make stop() wait for this running thread."""
         with self._changed:
             self._threads = [*self._running(), thread]
 
@@ -240,7 +242,7 @@ class WebSocketServer(LoopbackServer):
             return [each for each in self._live if each.ready and each.state is State.OPEN]
 
     def _register(self, connection: ScriptedConnection) -> str:
-        """Take note of a new connection; the name for its thread."""
+        """Register a new connection. Returns the name for its thread."""
         with self._changed:
             self._live = [*(each for each in self._live if each.raw.fileno() >= 0), connection]
             self._sockets += 1
@@ -255,7 +257,7 @@ class WebSocketServer(LoopbackServer):
             self._changed.notify_all()
 
     def _answering(self, _connection: ServerConnection, _request: Request, response: Response) -> None:
-        """Count the upgrade before its answer is sent, so that a client that is connected finds itself counted."""
+        """Count the upgrade before its answer is sent, so that a connected client has always been counted."""
         if response.status_code == 101:
             with self._changed:
                 self._connections += 1
@@ -266,7 +268,7 @@ class WebSocketServer(LoopbackServer):
             self.script(cast(ScriptedConnection, connection))
 
 
-# Ready scripts, for WebSocketServer(script)
+# Ready-made scripts for WebSocketServer(script)
 
 
 def echo(connection: ScriptedConnection) -> None:
@@ -276,7 +278,7 @@ def echo(connection: ScriptedConnection) -> None:
 
 
 def silent(connection: ScriptedConnection) -> None:
-    """Read every message and say nothing."""
+    """Read every message and send nothing."""
     for _message in connection:
         pass
 
@@ -294,7 +296,7 @@ def answers(reply: Callable[[Message], Message | None]) -> Script:
 
 
 def send_messages(messages: Iterable[Message], then: Ending = "wait") -> Script:
-    """Send these messages to every client; then wait for it to leave, close with code 1000, or drop."""
+    """Send these messages to every client; then wait for it to close, close with code 1000, or drop."""
     prepared = list(messages)
 
     def script(connection: ScriptedConnection) -> None:

@@ -1,11 +1,11 @@
-"""Scripted TCP servers for peers that misbehave: no library between the script and the bytes.
+"""Scripted TCP servers that act as misbehaving peers, with no library between the script and the bytes.
 
     with TcpServer(refuses(503, {"Retry-After": "1"})) as server:
         ...  # dial server.url
 
-Threads, all daemons named `wsnova-test-tcp...`: one accepts, each connection has one that runs the script. Public
-methods of the servers from any thread, those of a `Connection` from its script's. Scripts wait on `stopping`, never
-sleep, so `stop()` ends them. Never listens on anything but the given host.
+Threads, all daemons named `wsnova-test-tcp...`: one accepts, and one for each connection runs the script. Call public
+methods of the servers from any thread, those of a `Connection` from its script's thread. Scripts wait on `stopping` and
+never sleep, so `stop()` ends them. Never listens on anything but the given host.
 """
 
 from __future__ import annotations

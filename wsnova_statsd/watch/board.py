@@ -1,7 +1,7 @@
-"""The board in a terminal, or in the browser by textual-serve: the only importer of textual, and of rich with it.
+"""The board in a terminal, or in a browser through textual-serve. The only file that imports textual and rich.
 
-Keys, the mouse and a timer; what is drawn comes from view.py as plain lines. Everything runs in the thread that calls
-`run`, which is the main thread, but `end`.
+Handles keys, the mouse and a timer; view.py draws the plain lines. Everything runs in the thread that calls `run`,
+which is the main thread.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _STYLES: Final = {
 
 
 class Lines(Widget, can_focus=True):
-    """Puts the view's lines up."""
+    """Displays the view's lines."""
 
     DEFAULT_CSS: ClassVar[str] = "Lines { width: 1fr; height: 1fr; }"
 
@@ -60,7 +60,7 @@ class Lines(Widget, can_focus=True):
         self._base = Style(bgcolor=_BACKGROUND)
 
     def redraw(self) -> None:
-        """Draw anew: the view has changed."""
+        """Redraw after the view has changed."""
         self._drawn, self._size = self._view.draw(self.size.width, self.size.height), self.size
         self.refresh()
 
@@ -82,7 +82,7 @@ def _style(names: str) -> Style:
 
 
 class Board(App[None]):
-    """The application. `source` gives the snapshots; `over`, asked now and then, ends it when it returns True."""
+    """The application. `source` provides the snapshots; `over`, called before each of them, returns True to end it."""
 
     ENABLE_COMMAND_PALETTE: ClassVar[bool] = False
     CSS: ClassVar[str] = f"""
@@ -93,10 +93,10 @@ class Board(App[None]):
         Binding("q", "quit", "quit"),
         Binding("ctrl+c,ctrl+q", "quit", "quit", priority=True),
         *(Binding(str(index), f"screen('{name}')", name) for index, name in enumerate(SCREENS, 1)),
-        Binding("tab", "step(1)", "next screen", priority=True),  # else it moves the focus
-        Binding("shift+tab", "step(-1)", "screen before", priority=True),
+        Binding("tab", "step(1)", "next screen", priority=True),  # otherwise Tab moves the focus
+        Binding("shift+tab", "step(-1)", "previous screen", priority=True),
         Binding("right,l", "step(1)", "next screen"),
-        Binding("left,h", "step(-1)", "screen before"),
+        Binding("left,h", "step(-1)", "previous screen"),
         Binding("down,j", "move(1)", "down"),
         Binding("up,k", "move(-1)", "up"),
         Binding("pagedown,space", "move_page(1)", "page down"),
@@ -105,7 +105,7 @@ class Board(App[None]):
         Binding("end,G", "move(1000000)", "end"),
         Binding("enter", "fold", "open or close a branch"),
         Binding("slash", "filter", "filter"),
-        Binding("escape", "unfilter", "no filter"),
+        Binding("escape", "unfilter", "clear the filter"),
         Binding("s", "sort", "sort"),
         Binding("p", "pause", "pause"),
         Binding("c", "clear", "clear"),
@@ -118,15 +118,15 @@ class Board(App[None]):
         self._source = source
         self._over = over
         self._lines = Lines(self.view)
-        self._input = Input(placeholder="filter: words that stand in a name or a tag", id="filter")
+        self._input = Input(placeholder="filter: words found in a name or a tag", id="filter")
 
     def compose(self) -> ComposeResult:
-        """The lines, and the field for the filter, which is hidden until it is asked for."""
+        """The lines, and the filter field, which is hidden until `/` is pressed."""
         yield self._lines
         yield self._input
 
     def on_mount(self) -> None:
-        """Begin to look."""
+        """Start taking snapshots."""
         self._lines.focus()
         self.set_timer(_SOON, self._look)
         self.set_interval(_EVERY, self._look)
@@ -149,17 +149,17 @@ class Board(App[None]):
         self._lines.redraw()
 
     def action_step(self, by: int) -> None:
-        """Go to a screen beside this one."""
+        """Go to a neighbouring screen."""
         self.view.step(by)
         self._lines.redraw()
 
     def action_move(self, by: int) -> None:
-        """Choose another row."""
+        """Move the selection by rows."""
         self.view.move(by)
         self._lines.redraw()
 
     def action_move_page(self, by: int) -> None:
-        """Choose a row that is a page away."""
+        """Move the selection by pages."""
         self.view.move_page(by)
         self._lines.redraw()
 
@@ -174,34 +174,34 @@ class Board(App[None]):
         self._lines.redraw()
 
     def action_pause(self) -> None:
-        """Stand still, or go on."""
+        """Pause or resume."""
         self.view.paused = not self.view.paused
         self._look()
         self._lines.redraw()
 
     def action_clear(self) -> None:
-        """Begin anew."""
+        """Start over with no figures."""
         self._source.clear()
         self.view.cleared()
         self._look()
 
     def action_filter(self) -> None:
-        """Show the field for the filter."""
+        """Show the filter field."""
         self._input.display = True
         self._input.focus()
 
     def action_unfilter(self) -> None:
-        """Take the filter away, and its field."""
+        """Clear the filter and hide its field."""
         self._input.value = self.view.needle = ""
         self._end_filter()
 
     def on_input_changed(self, changed: Input.Changed) -> None:
-        """Filter as it is typed."""
+        """Apply the filter while it is typed."""
         self.view.needle = changed.value
         self._lines.redraw()
 
     def on_input_submitted(self, _: Input.Submitted) -> None:
-        """Keep the filter, and give the keys back."""
+        """Keep the filter and return the focus to the lines."""
         self._end_filter()
 
     def _end_filter(self) -> None:
@@ -210,14 +210,14 @@ class Board(App[None]):
         self._lines.redraw()
 
     def on_mouse_scroll_down(self, _: events.MouseScrollDown) -> None:
-        """The wheel."""
+        """The mouse wheel."""
         self.action_move(3)
 
     def on_mouse_scroll_up(self, _: events.MouseScrollUp) -> None:
-        """The wheel."""
+        """The mouse wheel."""
         self.action_move(-3)
 
 
 def run(source: Source, targets: KpiTargets, over: Callable[[], bool] | None = None, **options: Any) -> None:
-    """Show the board until it is left or `over()` is True. In the main thread."""
+    """Show the board until the user quits or `over()` returns True. Call it in the main thread."""
     Board(source, targets, over).run(**options)

@@ -1,6 +1,6 @@
-"""What the metrics of wsnova_statsd say of each client: its link, how far behind it is, its KPIs and its last error.
+"""The state of each client of wsnova_statsd, as its metrics report it: link, delay, KPIs and last error.
 
-Read from the series and service checks that arrived, so it is the same for a client in any process. Pure, any thread.
+Read from the series and service checks that arrived, so it works for clients in any process. Pure, any thread.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from ..profiles import KpiTargets
 from .snapshot import Row, Snapshot
 
 OVERALL: Final = "all clients"
-_OURS: Final = re.compile(r"(?:^|\.)websocket\.(.+)")  # a namespace may stand before it
-_MISSED: Final = re.compile(r"(\w+) [^,\s]+, target ([<>]) ([^,\s]+)")  # as the check websocket.health says it
+_OURS: Final = re.compile(r"(?:^|\.)websocket\.(.+)")  # a namespace may precede it
+_MISSED: Final = re.compile(r"(\w+) [^,\s]+, target ([<>]) ([^,\s]+)")  # the format in the message of websocket.health
 _KPI: Final = "kpi."
 _HEALTH: Final = "health"
 
@@ -32,11 +32,11 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class ClientView:
-    """One client. None is what no metric has said; times are seconds, rates per second."""
+    """One client. None: no metric has reported the value. Times are in seconds, rates per second."""
 
     name: str
     up: bool | None
-    for_s: float | None  # since the link was made, or lost
+    for_s: float | None  # since the link was established, or lost
     workers: tuple[str, ...]
     rtt: float | None
     received: float | None
@@ -50,9 +50,9 @@ class ClientView:
 
 
 def clients_of(snapshot: Snapshot, targets: KpiTargets) -> list[ClientView]:
-    """The clients by name, before them the figures over all.
+    """The clients by name, preceded by the figures over all clients.
 
-    A target that a client has missed is known from its service check; all others are taken from `targets`.
+    The targets that a client has missed come from its service check, all others from `targets`.
     """
     rows: dict[str, list[tuple[str, Row]]] = defaultdict(list)
     for row in snapshot.rows:
@@ -66,12 +66,12 @@ def clients_of(snapshot: Snapshot, targets: KpiTargets) -> list[ClientView]:
 
 
 def tag_of(tags: Iterable[str], key: str) -> str:
-    """The value of a tag, '' without it."""
+    """The value of a tag; '' if there is no such tag."""
     return next((tag[len(key) + 1 :] for tag in tags if tag.startswith(f"{key}:")), "")
 
 
 def _missed(snapshot: Snapshot) -> dict[str, dict[str, tuple[str, float]]]:
-    """By client the targets that its check says it misses, which are those of its own profile."""
+    """For each client, the missed targets that its check names; they are those of the client's own profile."""
     found: dict[str, dict[str, tuple[str, float]]] = defaultdict(dict)
     for check in snapshot.checks:
         name = _OURS.search(check.name)
@@ -80,7 +80,7 @@ def _missed(snapshot: Snapshot) -> dict[str, dict[str, tuple[str, float]]]:
             for key, sign, limit in _MISSED.findall(check.message):
                 try:
                     found[client][key] = sign, float(limit)
-                except ValueError:  # a stranger's check of the same name
+                except ValueError:  # another program's check of the same name
                     continue
     return found
 
@@ -108,20 +108,20 @@ def _client(name: str, of: list[tuple[str, Row]], targets: Mapping[str, tuple[st
 
 
 def _gauges(of: list[tuple[str, Row]], key: str, join: Callable[[list[float]], float]) -> float | None:
-    """The value of a gauge, joined over the processes that tell it."""
+    """The value of a gauge, joined over the processes that report it."""
     values = [row.value for name, row in of if name == key and row.kind == "gauge" and row.value is not None]
     return join(values) if values else None
 
 
 def _rates(of: list[tuple[str, Row]], direction: str) -> float | None:
-    """Messages a second: by the sums, which leave in every profile."""
+    """Messages per second, from the sums, which are sent in every profile."""
     tag = f"direction:{direction}"
     rates = [row.rate for key, row in of if key == "message.batch.count" and tag in row.tags and row.rate is not None]
     return sum(rates) if rates else None
 
 
 def _youngest(of: list[tuple[str, Row]], key: str) -> Row | None:
-    """The series of this name that was counted last."""
+    """The series of this name that was counted most recently."""
     return min((row for name, row in of if name == key and row.total), key=lambda row: row.age, default=None)
 
 

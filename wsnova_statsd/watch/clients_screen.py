@@ -1,4 +1,4 @@
-"""The screen of clients: a line or two of each, and the KPIs of the one that is chosen. Pure, any thread."""
+"""The clients screen: a few lines for each client, and the KPIs of the selected client. Pure, any thread."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _INDENT = 4
 
 
 def page(clients: list[ClientView], needle: str, width: int) -> Page:
-    """The clients that pass the filter."""
+    """The clients that match the filter."""
     shown = [one for one in clients if not needle or matches(needle, one.name, one.error, *one.workers)]
-    empty = "no metric of a client of wsnova_statsd has arrived" + (f" that has {needle!r} in it" if needle else " yet")
+    empty = "no client of wsnova_statsd has sent a metric" + (f" that contains {needle!r}" if needle else " yet")
     return Page([], [_item(one, width) for one in shown], empty)
 
 
@@ -41,7 +41,7 @@ def _item(client: ClientView, width: int) -> Item:
 
 
 def _facts(client: ClientView) -> list[str]:
-    told: list[tuple[str, float | None, Callable[[float], str]]] = [
+    figures: list[tuple[str, float | None, Callable[[float], str]]] = [
         ("rtt", client.rtt, time_of),
         ("received/s", client.received, number),
         ("sent/s", client.sent, number),
@@ -49,7 +49,7 @@ def _facts(client: ClientView) -> list[str]:
         ("behind", client.behind, time_of),
         ("reconnects", client.reconnects or None, number),
     ]
-    facts = [f"{name} {shown(value)}" for name, value, shown in told if value is not None]
+    facts = [f"{name} {shown(value)}" for name, value, shown in figures if value is not None]
     return [*facts, f"worker {', '.join(client.workers)}"] if client.workers else facts
 
 
@@ -58,7 +58,7 @@ def _style(judged: list[Judged]) -> str:
 
 
 def _kpis(client: ClientView, width: int) -> list[Line]:
-    """Each KPI with its value, its target and the verdict, those that are missed first."""
+    """Each KPI with its value, target and verdict; missed KPIs come first."""
     lines: list[Line] = [[(f"KPIs of {client.name}", "bold")]]
     for one in sorted(client.kpis, key=lambda one: one.kpi.ok is not False):
         kpi = one.kpi

@@ -1,8 +1,8 @@
-"""A line of a DogStatsD datagram, read as the Agent reads it: a metric, an event, a service check, or why it is none.
+"""Parses a line of a DogStatsD datagram as the Agent does: a metric, an event, a service check, or a rejected line.
 
-Where the Agent is lenient this is too (an unknown section is passed over, the last tags count); what the Agent drops
-without a word is a `Rejected` with the reason. Nothing raises, whatever the bytes; what is shown later holds no control
-character. Pure functions and frozen values, any thread.
+Where the Agent is lenient, so is this parser (it skips an unknown section; the last tags count). A line that the Agent
+drops in silence becomes a `Rejected` with the reason. Nothing raises, whatever the bytes, and the parsed texts hold no
+control character. Pure functions and frozen values, any thread.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ KINDS: Final = {
 SAMPLES: Final = frozenset({"distribution", "histogram", "timer"})
 NOT_A_NUMBER: Final = "a value that is not a number: the Agent drops the line without a word"
 NOT_FINITE: Final = "a value that is NaN or infinite: the Agent drops the line without a word"
-AGENT_READS: Final = 8192  # bytes of a datagram
-LARGEST: Final = 1e100  # of a value, and of the values that one stands for: no sum of such leaves a float's range
+AGENT_READS: Final = 8192  # bytes of a datagram, at most
+LARGEST: Final = 1e100  # of a value, and of the number of values it stands for: their sums stay within a float's range
 
 _NUMBER: Final = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _NO_NUMBER: Final = re.compile(r"[+-]?(?:nan|inf|infinity)", re.IGNORECASE)
@@ -33,7 +33,7 @@ _ALERTS: Final = frozenset({"error", "warning", "info", "success"})
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One metric line. `weight` is how many values each one stands for, by its sample rate."""
+    """One metric line. `weight` is how many values each value stands for, from the sample rate."""
 
     name: str
     kind: str
@@ -65,7 +65,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """A line that counts nowhere; `reason` is one of a few fixed sentences, `line` the beginning of it."""
+    """A line that is not counted; `reason` is one of a few fixed sentences, `line` the beginning of the line."""
 
     reason: str
     line: str
@@ -84,7 +84,7 @@ def read_line(raw: bytes) -> Metric | Event | Check | Rejected:
 
 
 def printable(raw: bytes, keep: str = "") -> str:
-    """Bytes as text in which nothing can move a terminal's cursor; the characters of `keep` stay."""
+    """Bytes as text that cannot move a terminal's cursor; the characters of `keep` stay."""
     text = raw.decode("utf-8", "replace")
     if text.isprintable():
         return text
@@ -118,7 +118,7 @@ def _metric(line: str) -> Metric | str:
 
 
 def _tags(text: str) -> tuple[str, ...]:
-    """Sorted, as their order tells nothing apart; none stands twice."""
+    """Sorted, as the order of tags does not distinguish series; without duplicates."""
     return tuple(sorted({tag for tag in text.split(",") if tag}))
 
 

@@ -15,7 +15,7 @@ from ..insight.numbers import unit_by_name
 from ..metrics.catalogue import statsd_metrics
 
 _BARS: Final = "▁▂▃▄▅▆▇█"
-_OURS: Final = re.compile(r"(?:^|\.)(websocket\..*)")  # a namespace may stand before it
+_OURS: Final = re.compile(r"(?:^|\.)(websocket\..*)")  # a namespace may precede it
 
 
 @functools.cache
@@ -25,7 +25,7 @@ def _ours() -> dict[str, Shipped]:
 
 @functools.lru_cache(maxsize=20_000)
 def unit_of(name: str, kind: str) -> str:
-    """What a metric's values count: of ours as the catalogue says, of others as their name does; '' if it does not."""
+    """The unit of a metric's values: from the catalogue for our metrics, from the name for others; '' if unknown."""
     found = _OURS.search(name)
     ours = _ours().get(found[1]) if found else None
     if ours is not None:
@@ -34,7 +34,7 @@ def unit_of(name: str, kind: str) -> str:
 
 
 def sparkline(history: Sequence[float | None], width: int) -> str:
-    """The latest figures as bars from the least to the greatest of them; a blank where there was none."""
+    """The latest figures as bars, scaled between the lowest and the highest; a blank where there is no figure."""
     shown = history[-width:]
     known = [value for value in shown if value is not None]
     if not known:

@@ -1,7 +1,7 @@
-"""Passes datagrams on to a real Agent, unchanged, by UDP or its Unix socket.
+"""Forwards datagrams to a real Agent, unchanged, over UDP or its Unix socket.
 
-Called by the receiving thread alone, and never waits: what the Agent does not take at once is counted. Over a Unix
-socket the Agent sees this process as the sender, whatever sent the datagram here.
+Only the receiving thread calls this, and nothing waits: a datagram that the Agent does not accept at once is counted as
+lost. Over a Unix socket the Agent sees this process as the sender, not the program that sent the datagram here.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from ..errors import ConfigurationError
 
-_AGAIN: Final = 1.0  # seconds between two tries to reach a Unix socket that is not there
+_AGAIN: Final = 1.0  # seconds between two attempts to reach a missing Unix socket
 _logger = logging.getLogger("wsnova_statsd")
 
 
@@ -21,14 +21,14 @@ class Forwarder:
     """Sends to `target`: host and port, or the path of a Unix socket."""
 
     def __init__(self, target: tuple[str, int] | str) -> None:
-        self.sent: int = 0  # datagrams; written by the receiving thread, as the next
+        self.sent: int = 0  # datagrams; the receiving thread writes this and `lost`
         self.lost: int = 0
         self._target = target
         self._socket: socket.socket | None = None
         self._next_try = 0.0
 
     def open(self) -> None:
-        """Connect. Raises ConfigurationError if the target cannot be had."""
+        """Connect. Raises ConfigurationError if the target cannot be reached."""
         try:
             self._connect()
         except OSError as error:
@@ -36,26 +36,26 @@ class Forwarder:
 
     @property
     def place(self) -> str:
-        """Where it sends, for people."""
+        """The target, for display."""
         return self._target if isinstance(self._target, str) else "{}:{}".format(*self._target)
 
     @property
     def peer(self) -> tuple[str, int] | None:
-        """The address and port it sends to, None for a Unix socket."""
+        """The target's address and port; None for a Unix socket."""
         if self._socket is None or isinstance(self._target, str):
             return None
         host, port = self._socket.getpeername()[:2]
         return str(host), int(port)
 
     def forward(self, datagrams: list[bytes]) -> None:
-        """Pass these on. Raises nothing."""
+        """Forward these. Never raises."""
         for data in datagrams:
             try:
                 taken = self._send(data)
             except OSError as error:
                 _logger.debug("watch: not forwarded to %s: %s", self.place, error)
                 taken = False
-                if isinstance(self._target, str):  # its file may be another's after a restart
+                if isinstance(self._target, str):  # after a restart its file may belong to another socket
                     self.close()
             self.sent += taken
             self.lost += not taken
@@ -67,18 +67,18 @@ class Forwarder:
             return False
         try:
             self._socket.send(data)
-        except BlockingIOError:  # the Agent is slower than what arrives: its queue is full
+        except BlockingIOError:  # the Agent reads too slowly: its queue is full
             return False
         except ConnectionRefusedError:
             if isinstance(self._target, str):
                 raise
-            self.sent -= 1  # UDP tells so of a datagram before this one, which has not left yet
+            self.sent -= 1  # UDP reports the loss of the previous datagram; this one is not sent yet
             self.lost += 1
             self._socket.send(data)
         return True
 
     def close(self) -> None:
-        """Give the socket back."""
+        """Close the socket."""
         if self._socket is not None:
             self._socket.close()
             self._socket = None

@@ -1,4 +1,4 @@
-"""Who holds a socket of this machine, and what it has lost, as Linux tells in /proc; elsewhere nobody knows.
+"""Which process holds a socket of this machine, and what it has lost: from Linux's /proc; unknown elsewhere.
 
 Only reads files. Any thread.
 """
@@ -12,11 +12,11 @@ import struct
 from collections.abc import Iterator
 
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-_UNCONNECTED = "07"  # the state of a UDP socket that takes datagrams from anybody; <net/tcp_states.h>, TCP_CLOSE
+_UNCONNECTED = "07"  # the state of a UDP socket that accepts datagrams from any sender; <net/tcp_states.h>, TCP_CLOSE
 
 
 def udp_holder(target: _Address, port: int) -> str | None:
-    """Who takes datagrams for this local address and port, in a sentence; None if that cannot be known."""
+    """The process that receives datagrams for this local address and port, in a sentence; None if it is unknown."""
     for fields in (*_table("/proc/net/udp"), *_table("/proc/net/udp6")):
         place, _, hex_port = fields[1].partition(":")
         bound = _address(place)
@@ -30,7 +30,7 @@ def udp_holder(target: _Address, port: int) -> str | None:
 
 
 def dropped_by_kernel(inode: int) -> int | None:
-    """Datagrams for the UDP socket of this inode that found its buffer full; None if that cannot be known."""
+    """Datagrams dropped because the buffer of the UDP socket with this inode was full; None if unknown."""
     for fields in (*_table("/proc/net/udp"), *_table("/proc/net/udp6")):
         if fields[9] == str(inode):
             return int(fields[12])
@@ -38,7 +38,7 @@ def dropped_by_kernel(inode: int) -> int | None:
 
 
 def unix_holder(path: str) -> str | None:
-    """Who holds the Unix socket of this path, in a sentence; None if that cannot be known."""
+    """The process that holds the Unix socket at this path, in a sentence; None if it is unknown."""
     for fields in _table("/proc/net/unix"):
         if len(fields) > 7 and fields[7] == path:
             process = _process(fields[6])
@@ -47,7 +47,7 @@ def unix_holder(path: str) -> str | None:
 
 
 def _table(path: str) -> Iterator[list[str]]:
-    """The lines below the heading; the eighth column of /proc/net/unix is a path, which may hold spaces."""
+    """The lines below the heading; the eighth column of /proc/net/unix is a path, which may contain spaces."""
     try:
         with open(path, encoding="utf-8", errors="surrogateescape") as table:
             lines = table.read().splitlines()[1:]
@@ -58,14 +58,14 @@ def _table(path: str) -> Iterator[list[str]]:
 
 
 def _address(text: str) -> _Address:
-    """Words of 32 bits in hexadecimal, each in the machine's own byte order."""
+    """Parse 32-bit words in hexadecimal, each in the machine's byte order."""
     words = (int(text[start : start + 8], 16) for start in range(0, len(text), 8))
     address = ipaddress.ip_address(b"".join(struct.pack("=I", word) for word in words))
     return getattr(address, "ipv4_mapped", None) or address
 
 
 def _process(inode: str) -> str | None:
-    """The first process that has this socket open, among those whose descriptors may be seen."""
+    """The first process that has this socket open, among those whose descriptors can be read."""
     wanted = f"socket:[{inode}]"
     for folder in glob.glob("/proc/[0-9]*"):
         if any(_link(link) == wanted for link in glob.glob(f"{folder}/fd/*")):

@@ -1,6 +1,6 @@
-"""What lint says of lines received from any program: what was not read, names, tags and types, and what it would cost.
+"""Lint for the lines received from any program: unreadable lines, names, tags and types, and what they would cost.
 
-The judging is that of `wsnova-statsd lint` and `cost`; here it is asked about what arrived. Pure, any thread.
+Applies the rules of `wsnova-statsd lint` and `cost` to what arrived. Pure, any thread.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _LETTERS: Final = {kind: letter for letter, kind in KINDS.items()}
 
 @dataclass(frozen=True, slots=True)
 class Remark:
-    """One thing to mend, or to know; `subject` is a metric's name, or how often something came."""
+    """One thing to fix, or to know; `subject` is a metric's name, or how often a line arrived."""
 
     rule: str
     subject: str
@@ -27,12 +27,12 @@ class Remark:
 
 
 def remarks_of(snapshot: Snapshot) -> list[Remark]:
-    """Everything there is to say: faults first, then the cost of each name, the dearest first."""
+    """All remarks: faults first, then the cost of each name, the highest first."""
     remarks = [
         Remark("not read", _times(one.count), f"{one.reason}; the latest: {one.example}") for one in snapshot.rejected
     ]
     if snapshot.crowded:
-        text = "of more series or checks than are kept here; what they say is not shown"
+        text = "lines of more series or checks than are kept here; they are not shown"
         remarks.append(Remark("no room", _times(snapshot.crowded), text))
     series = [Received(row.name, _LETTERS[row.kind], row.tags) for row in snapshot.rows]
     remarks += (Remark(one.rule, one.subject, one.text, one.fault) for one in of_series(series))

@@ -1,4 +1,4 @@
-"""The screens that are lists: service checks and events with their text, what lint finds, the command's output.
+"""The list screens: service checks and events with their text, what lint finds, the command's output.
 
 Pure, any thread.
 """
@@ -12,15 +12,18 @@ from .snapshot import SeenCheck, SeenEvent, Snapshot
 from .text import SEVERITIES, STATUSES, Item, Line, Page, item, matches, paragraph, wrap
 
 _INDENT = 2
+_URGENCY = (2, 1, 3, 0)  # statuses of checks: critical first, ok last
 
 
 def events_page(snapshot: Snapshot, needle: str, width: int) -> Page:
-    """Service checks as they stand, then events, the latest first."""
+    """Service checks with their latest status, the worst first, then events, the latest first."""
     checks = [one for one in snapshot.checks if matches(needle, one.name, one.message, *one.tags)]
     events = [one for one in snapshot.events if matches(needle, one.title, one.text, one.alert_type, *one.tags)]
-    items = [_check(one, width) for one in sorted(checks, key=lambda one: (-one.status % 4, one.name, one.tags))]
+    items = [
+        _check(one, width) for one in sorted(checks, key=lambda one: (_URGENCY.index(one.status), one.name, one.tags))
+    ]
     items += [_event(one, width) for one in reversed(events)]
-    return Page([], items, f"no event or check has {needle!r} in it" if needle else "no event or check has arrived yet")
+    return Page([], items, f"no event or check contains {needle!r}" if needle else "no event or check has arrived yet")
 
 
 def _check(check: SeenCheck, width: int) -> Item:
@@ -46,7 +49,7 @@ def _event(event: SeenEvent, width: int) -> Item:
 
 
 def lint_page(remarks: list[Remark], needle: str, width: int) -> Page:
-    """What lint finds, faults first."""
+    """The findings of lint, faults first."""
     shown = [one for one in remarks if matches(needle, one.rule, one.subject, one.text)]
     items = []
     for number, one in enumerate(shown):
@@ -55,17 +58,17 @@ def lint_page(remarks: list[Remark], needle: str, width: int) -> Page:
         first, *rest = wrap(words, width, width, _INDENT)
         lines: list[Line] = [[(one.rule, style), (first[len(one.rule) :], "")], *([(line, "")] for line in rest)]
         items.append(item((one.rule, one.subject, number), lines))
-    return Page([], items, f"nothing that lint finds has {needle!r} in it" if needle else "nothing to find fault with")
+    return Page([], items, f"no finding of lint contains {needle!r}" if needle else "lint finds no fault")
 
 
 def output_page(snapshot: Snapshot, needle: str, width: int) -> Page:
-    """What the command has written."""
+    """The command's output."""
     output = snapshot.output or ()
     lines = [line for line in output if matches(needle, line)]
     items = [item(number, _as_it_is(line, width)) for number, line in enumerate(lines)]
-    return Page([], items, f"no line has {needle!r} in it" if needle else "the command has written nothing yet")
+    return Page([], items, f"no line contains {needle!r}" if needle else "the command has written nothing yet")
 
 
 def _as_it_is(line: str, width: int) -> list[Line]:
-    """With its own blanks, in pieces that fit."""
+    """The line with its spaces, in pieces that fit."""
     return [[(line[start : start + width], "")] for start in range(0, max(1, len(line)), max(1, width))]

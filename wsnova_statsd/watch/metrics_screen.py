@@ -1,7 +1,7 @@
-"""The screen of metrics: a tree by name, the value first, and of the tags those that tell a series from its neighbours.
+"""The metrics screen: a tree by name; each row has the value first, and the tags that distinguish the series.
 
-A row takes as many lines as its name and tags need, so that nothing is cut; what has no column at this width stands
-below the list, for the row that is chosen. Pure, any thread.
+A row takes as many lines as its name and tags need, so that nothing is cut off; figures without a column at this width
+are shown below the list, for the selected row. Pure, any thread.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SORTS: Final = ("name", "value", "rate", "recent")
 _SHORT: Final = {"distribution": "dist", "histogram": "histo"}
 _DEPTH: Final = 2  # parts of a name that make a branch of the tree
 _INDENT: Final = 2
-_LEAST: Final = 8  # characters for name and tags, on a terminal that is too narrow for anything
+_LEAST: Final = 8  # characters for name and tags at least, however narrow the terminal
 _GAP: Final = " "
 _ALARMING: Final = ("error", "errors", "lost", "failed", "missed", "stuck", "dropped")
 
@@ -56,7 +56,7 @@ _ALL: Final = (
     _P95,
     Column("MAX", 8, _figures("max")),
 )
-# From this width on: the columns before the name and those behind it.
+# For each minimum width: the columns before the name, and those after it.
 _PLANS: Final = (
     (150, (_VALUE, _RATE, _TYPE, _UNIT), (*_ALL, _trend(24))),
     (120, (_VALUE, _RATE, _TYPE), (*_ALL[2:], _trend(10))),
@@ -66,7 +66,7 @@ _PLANS: Final = (
 
 
 def page(rows: Iterable[Row], needle: str, sort: str, folded: frozenset[str], width: int) -> Page:
-    """The rows that pass the filter. Sorted by name they are a tree; the branches named in `folded` are closed."""
+    """The rows that match the filter. Sorted by name they form a tree; the branches named in `folded` are closed."""
     _, before, behind = next(plan for plan in _PLANS if width >= plan[0])
     shown = [row for row in rows if not needle or matches(needle, row.name, *row.tags)]
     apart = tags_apart(shown)
@@ -80,7 +80,7 @@ def page(rows: Iterable[Row], needle: str, sort: str, folded: frozenset[str], wi
 
 
 def tags_apart(rows: Sequence[Row]) -> dict[tuple[str, str, tuple[str, ...]], tuple[str, ...]]:
-    """Of each series the tags that not all series of its name have, with its kind where the name has several."""
+    """For each series, the tags that not all series of its name have, and its kind if the name has several."""
     by_name: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
         by_name[row.name].append(row)
@@ -95,13 +95,13 @@ def tags_apart(rows: Sequence[Row]) -> dict[tuple[str, str, tuple[str, ...]], tu
 
 
 def branch_of(name: str) -> str:
-    """The branch of the tree that a name hangs on: its first parts, without the last; '' if it has but one."""
+    """The branch of the tree for a name: its first parts, without the last; '' if it has only one part."""
     parts = name.split(".")
     return ".".join(parts[: min(_DEPTH, len(parts) - 1)])
 
 
 def severity(row: Row) -> str:
-    """The style of a row's value: a link that is down, errors and losses that are counted."""
+    """The style of a row's value, which marks links that are down, errors and losses."""
     parts = row.name.split(".")
     if row.kind == "gauge" and row.name.endswith("connection.up"):
         return "good" if row.value else "bad"
@@ -151,7 +151,7 @@ class _Table:
     apart: dict[tuple[str, str, tuple[str, ...]], tuple[str, ...]]
 
     def item(self, row: Row, branch: str) -> Item:
-        """A row; its name goes on from that of its branch."""
+        """A row; its name continues that of its branch."""
         name = row.name[len(branch) + 1 :] if branch else row.name
         tags = self.apart[row.name, row.kind, row.tags]
         simple = len(name) + sum(len(tag) + 1 for tag in tags) <= self.room
@@ -166,7 +166,7 @@ class _Table:
         return wrap(words, self.room, self.room, _INDENT)
 
     def _draw(self, row: Row, name: str, labels: list[str]) -> list[Line]:
-        """The first part of the label is as long as the name, whatever lines it is on."""
+        """The label begins with the name, which may take several lines."""
         style = severity(row)
         values = [(f"{column.cell(row):>{column.width}}{_GAP}", "") for column in self.before]
         values[0] = (values[0][0], style or "bold")
@@ -185,10 +185,10 @@ class _Table:
 
 
 def detail(row: Row, width: int) -> list[Line]:
-    """All there is to say of one series."""
+    """Everything that is known about one series."""
     unit = unit_of(row.name, row.kind)
     words = [f" {tag}" for tag in row.tags] or [" no tags"]
-    told = f"{row.kind}{f' in {unit}' if unit else ''}"
+    kind = f"{row.kind}{f' in {unit}' if unit else ''}"
     facts = [] if row.rate is None else [f"{number(row.rate)}/s"]
     if row.figures is not None:
         facts += [f"n {number(row.figures.n)}"]
@@ -198,6 +198,6 @@ def detail(row: Row, width: int) -> list[Line]:
     facts += [f"{time_of(row.age) if row.age >= 1 else '0 s'} ago", sparkline(row.history, min(20, width // 3)).strip()]
     first, *parts = row.name.split(".")
     lines: list[Line] = [[(line, "bold")] for line in wrap([first, *(f".{one}" for one in parts)], width, width, 2)]
-    lines += [[(line, "key")] for line in wrap([told, *words], width, width, 2)]
+    lines += [[(line, "key")] for line in wrap([kind, *words], width, width, 2)]
     lines += [[(line, "")] for line in wrap([facts[0], *(f"  {one}" for one in facts[1:])], width, width, 2)]
     return lines

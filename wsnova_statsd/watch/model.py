@@ -1,8 +1,8 @@
-"""What arrived, added up by series: fast for the lines that come again and again, bounded whatever comes.
+"""Adds up what arrived, by series: fast for recurring lines, bounded whatever arrives.
 
-`take` runs in the thread that receives, `snapshot` and `clear` in any other; one lock guards everything. A line that
+`take` runs in the receiving thread, `rows`, `seen` and `clear` in any other; one lock guards everything. A line that
 was seen before costs a match, a look-up and an append of its value; the values are added up once a second, or when many
-wait. The caps are on series, names of lines, events and checks; what finds no room is counted.
+are waiting. Series, shapes of lines, events and checks are capped; lines of further series or checks are counted.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from .snapshot import Rejection, Row, SeenCheck, SeenEvent
 
 MOST_SERIES: Final = 5_000
 _MOST_SHAPES: Final = 20_000  # lines that differ in more than their value
-_LONGEST_SHAPE: Final = 1000  # bytes of them; longer ones are not remembered
+_LONGEST_SHAPE: Final = 1000  # bytes; longer shapes are not remembered
 _MOST_WAITING: Final = 50_000  # values that are not added up yet
 _MOST_EVENTS: Final = 500
 _MOST_CHECKS: Final = 500
-_SILENT: Final = 60.0  # seconds after which a series may make room for another
+_SILENT: Final = 60.0  # seconds without a value, after which a series may make room for another
 _LONGEST_GAP: Final = 120  # seconds that are entered into the histories one by one
 _OUT_OF_RANGE: Final = f"a value beyond {LARGEST:g}, which is too large to be added up here"
 _MANY_BYTES: Final = "a datagram of more than 8192 bytes, of which the Agent reads no more"
 
-# A whole line whose values are plain numbers: what precedes the value, the values, what follows. All else goes the
-# slow way.
+# A whole line whose values are plain numbers: what precedes the value, the values, what follows. All other lines
+# take the slow path.
 _PLAIN: Final = re.compile(rb"^([^:|\n]+):([0-9eE+.:-]+)\|([^\n]+)$", re.MULTILINE)
 
 
 class _Shape:
-    """Lines that differ in their value only, and the values that are not added up yet."""
+    """Lines that differ only in their value, and the values that are not added up yet."""
 
     __slots__ = ("series", "waiting", "weight")
 
@@ -51,8 +51,8 @@ class Model:
     def __init__(self, clock: Callable[[], float] = time.monotonic, wall: Callable[[], float] = time.time) -> None:
         self._clock = clock
         self._wall = wall
-        self._lock = threading.Lock()  # guards all that follows; nobody waits while holding it
-        self.lines: int = 0  # since the start; written under the lock, as the next
+        self._lock = threading.Lock()  # guards all that follows; no code waits while holding it
+        self.lines: int = 0  # since the start; written under the lock, as are the next two
         self.datagrams: int = 0
         self.bytes: int = 0
         self._event_count = 0
@@ -66,17 +66,17 @@ class Model:
         self._checks: dict[tuple[str, tuple[str, ...]], SeenCheck] = {}
         self._rejected: dict[str, Rejection] = {}
         self._crowded = 0
-        self._waiting_since = self.lines  # lines that had come when the values were added up last
+        self._waiting_since = self.lines  # `lines` when the values were last added up
         self._began = self._second_from = self._taken_at = self._clock()
         self._lines_before, self._rates = self.lines, deque[int](maxlen=5)
 
     def clear(self) -> None:
-        """Begin anew; what arrived in all goes on counting."""
+        """Start over; the totals of lines, datagrams and bytes go on."""
         with self._lock:
             self._forget()
 
     def take(self, datagrams: Iterable[bytes]) -> None:
-        """Add up what these hold. Raises nothing, whatever they hold."""
+        """Add up these datagrams. Never raises, whatever they contain."""
         with self._lock:
             self._advance()
             self._taken_at = self._clock()
@@ -109,7 +109,7 @@ class Model:
                 wait(values)
 
     def _first(self, head: bytes, values: bytes, tail: bytes) -> None:
-        """A shape that is not known: a new one, or no metric."""
+        """A line of an unknown shape: a new shape, or not a metric."""
         line = b"%b:%b|%b" % (head, values, tail)
         found = read_line(line)
         if not isinstance(found, Metric) or found.kind == "set":
@@ -140,8 +140,8 @@ class Model:
                 series.add_member(found.values[0], self._clock())
         elif isinstance(found, Event):
             self._event_count += 1
-            told = (found.title, found.text, found.alert_type, found.tags, found.aggregation_key)
-            self._events.append(SeenEvent(self._event_count, at, *told))
+            parts = (found.title, found.text, found.alert_type, found.tags, found.aggregation_key)
+            self._events.append(SeenEvent(self._event_count, at, *parts))
         elif isinstance(found, Check):
             key = (found.name, found.tags)
             if key in self._checks or len(self._checks) < _MOST_CHECKS:
@@ -162,13 +162,13 @@ class Model:
         return series
 
     def _make_room(self) -> bool:
-        """Drop the series that have been silent for a minute; True if there were any."""
+        """Drop the series that had no value for a minute; True if there were any."""
         self._add_up()
         since = self._clock() - _SILENT
         silent = [key for key, one in self._series.items() if one.changed < since]
         for key in silent:
             del self._series[key]
-        if silent:  # a shape would go on filling a series that is gone
+        if silent:  # a shape would go on filling a dropped series
             self._known.clear()
             self._shapes.clear()
         return bool(silent)
@@ -192,7 +192,7 @@ class Model:
         self._second_from += over
 
     def _add_up(self) -> None:
-        """Bring the waiting values into their series; they came when something came last, or little before."""
+        """Add the waiting values to their series, dated by the latest datagram: they came with or shortly before it."""
         for shape in self._shapes:
             if shape.waiting:
                 values = self._numbers(shape.waiting)
@@ -202,7 +202,7 @@ class Model:
         self._waiting_since = self.lines
 
     def _numbers(self, waiting: list[bytes]) -> list[float]:
-        """All values at once; one by one if any of them is no number, which rejects its line."""
+        """All values at once; line by line if any of them is not a number, which rejects its line."""
         try:
             values = list(map(float, b":".join(waiting).split(b":")))
             if min(values) >= -LARGEST and max(values) <= LARGEST:
@@ -225,7 +225,7 @@ class Model:
     # -- what there is to show ----------------------------------------------------------------------------------------
 
     def rows(self) -> list[Row]:
-        """Every series as it stands."""
+        """Every series with its current figures."""
         with self._lock:
             self._advance()
             self._add_up()
@@ -233,7 +233,7 @@ class Model:
             return [series.row(now) for series in self._series.values()]
 
     def seen(self) -> tuple[tuple[SeenEvent, ...], tuple[SeenCheck, ...], tuple[Rejection, ...], int]:
-        """Events, checks, rejected lines, and how many lines found no room."""
+        """Events, checks, rejected lines, and the number of lines beyond the caps."""
         with self._lock:
             return tuple(self._events), tuple(self._checks.values()), tuple(self._rejected.values()), self._crowded
 

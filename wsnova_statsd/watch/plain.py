@@ -1,6 +1,6 @@
-"""`--plain` and `--json`: once a second what is new as lines, or all there is as one document; for pipes and programs.
+"""`--plain` and `--json`: once a second, new values as lines or everything as one document; for pipes and programs.
 
-In the main thread. Each line is flushed; the reader of a pipe sees it at once.
+Runs in the main thread. Each line is flushed, so that the reader of a pipe sees it at once.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from .snapshot import Row, SeenCheck, Snapshot, to_json
 from .text import STATUSES, matches, printable
 
 EVERY: Final = 1.0  # seconds
-_NAME: Final = 60  # characters that names are filled up to
+_NAME: Final = 60  # characters that names are padded to
 
 
 class Lines:
-    """Makes the lines of `--plain`: events and changed checks as they come, then every series that has a new value."""
+    """Makes the lines of `--plain`: events and changed checks as they arrive, then every series with a new value."""
 
     def __init__(self, needle: str = "") -> None:
         self._needle = needle
         self._totals: dict[tuple[str, str, tuple[str, ...]], float] = {}
         self._checks: dict[tuple[str, tuple[str, ...]], tuple[int, str]] = {}
-        self._event = 0  # the number of the last one that was printed
-        self._told = ""  # of what went wrong, and of what has ended
+        self._event = 0  # the number of the last event that was printed
+        self._trouble = ""  # the last line on what went wrong or has ended
 
     def of(self, snapshot: Snapshot) -> Iterator[str]:
-        """What is new since the snapshot before."""
+        """What is new since the previous snapshot."""
         at = time.strftime("%H:%M:%S", time.localtime(snapshot.at))
         for event in snapshot.events:
             if event.number > self._event:
@@ -42,13 +42,13 @@ class Lines:
                 yield from self._kept(at, "check", STATUSES[check.status][0], check.name, check.message, *check.tags)
         before, self._totals = self._totals, {(row.name, row.kind, row.tags): row.total for row in snapshot.rows}
         for row in sorted(snapshot.rows, key=lambda row: (row.name, row.kind, row.tags)):
-            # A count's 0 is no new value: it says only that there is such a series.
+            # A count of 0 is not a new value: it only shows that the series exists.
             if before.get((row.name, row.kind, row.tags)) != row.total:
                 yield from self._kept(at, _metric(row), *row.tags)
-        told = _trouble(snapshot)
-        if told and told != self._told:
-            yield f"{at} {told}"
-        self._told = told
+        trouble = _trouble(snapshot)
+        if trouble and trouble != self._trouble:
+            yield f"{at} {trouble}"
+        self._trouble = trouble
 
     def _kept(self, at: str, *parts: str) -> Iterator[str]:
         if matches(self._needle, *parts):
@@ -72,20 +72,20 @@ def _metric(row: Row) -> str:
 
 
 def _trouble(snapshot: Snapshot) -> str:
-    """What did not arrive or was not read, so far; '' if there is nothing to say."""
+    """What was lost or not read so far, and what has ended; '' if there is nothing to report."""
     traffic = snapshot.traffic
-    told = [
+    counts = [
         (traffic.dropped or 0, "datagrams dropped by the kernel"),
         (traffic.not_forwarded, "datagrams not forwarded"),
         (sum(one.count for one in snapshot.rejected), "lines not read"),
-        (snapshot.crowded, "lines of more series than are kept"),
+        (snapshot.crowded, "lines of series beyond those kept"),
     ]
-    parts = [*(f"{many} {what}" for many, what in told if many), *filter(None, [snapshot.note])]
+    parts = [*(f"{many} {what}" for many, what in counts if many), *filter(None, [snapshot.note])]
     return f"watch: {'; '.join(parts)}" if parts else ""
 
 
 class Printer:
-    """Prints what a source shows: lines with these words, or documents."""
+    """Prints the snapshots of a source: lines that contain the words of `needle`, or documents."""
 
     def __init__(self, source: Source, out: TextIO | None = None, *, document: bool = False, needle: str = "") -> None:
         self._source = source
@@ -94,7 +94,7 @@ class Printer:
         self._lines = Lines(needle)
 
     def run(self, over: Callable[[], bool], sleep: Callable[[float], object] = time.sleep) -> None:
-        """Print once a second until `over()` is True or Ctrl-C comes."""
+        """Print once a second until `over()` returns True or Ctrl-C is pressed."""
         try:
             while not over():
                 sleep(EVERY)

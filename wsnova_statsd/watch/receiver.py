@@ -1,7 +1,7 @@
-"""The socket that datagrams arrive at, as the Agent's: a UDP port or a Unix datagram socket.
+"""Receives datagrams as the Agent does, at a UDP port or a Unix datagram socket.
 
-One daemon thread, `wsnova-watch`, reads all there is and hands it on in batches; it starts with `start()` and ends
-within the deadline of `stop()`. It answers nothing and never waits for anything but the socket.
+One daemon thread, `wsnova-watch`, reads the socket and passes datagrams on in batches; it starts with `start()` and
+ends within the deadline of `stop()`. It sends no answer and waits for nothing but the socket.
 """
 
 from __future__ import annotations
@@ -24,48 +24,48 @@ from ..errors import ConfigurationError
 from .holders import dropped_by_kernel, udp_holder, unix_holder
 
 _READ: Final = 65_536
-_BATCH: Final = 64  # datagrams between two looks at the stop signal
-_BUFFER: Final = 8 * 2**20  # bytes asked for; the kernel grants what net.core.rmem_max allows
+_BATCH: Final = 64  # datagrams between two checks of the stop signal
+_BUFFER: Final = 8 * 2**20  # bytes requested; the kernel grants what net.core.rmem_max allows
 _SO_TIMESTAMPNS: Final = 35  # Linux, <asm-generic/socket.h>: the kernel's own time of arrival
 _TIMESPEC: Final = struct.Struct("@ll")
-_PAUSE: Final = 0.1  # seconds after an error of the socket
-_LAST_LOOK: Final = 0.5  # seconds in which what has arrived is read after stop()
-_OPEN_TO_USER: Final = 0o722  # as the Agent makes its own socket: anybody may send, one may read
+_PAUSE: Final = 0.1  # seconds after a socket error
+_LAST_LOOK: Final = 0.5  # seconds after stop() in which the datagrams that have arrived are read
+_OPEN_TO_USER: Final = 0o722  # the mode of the Agent's own socket: every user may send, only its owner may read
 
 Sink = Callable[[list[bytes]], None]
 _logger = logging.getLogger("wsnova_statsd")
 
 
 class Receiver:
-    """Receives at `path`, a Unix socket, or else at `host` and `port`; 0 is a free one, known after `start`.
+    """Receives at the Unix socket `path` if given, otherwise at `host` and `port`; 0: a free port, known after `start`.
 
-    `sink` is called in the thread with each batch; what it raises is logged, kept in `error`, and the batch counts as
-    received. The figures may be read from any thread.
+    The thread calls `sink` with each batch; an exception it raises is logged and kept in `error`, and the batch counts
+    as received. The figures may be read from any thread.
     """
 
     def __init__(self, sink: Sink, host: str = "127.0.0.1", port: int = 0, path: str | None = None) -> None:
         self.host: str = host
         self.port: int = port
         self.path: str | None = path
-        self.behind: float = 0.0  # seconds; written by the thread, as the next
+        self.behind: float = 0.0  # seconds; written by the thread, as are the next two
         self.most_behind: float = 0.0
         self.error: Exception | None = None
         self._sink = sink
         self._socket: socket.socket | None = None
-        self._made: os.stat_result | None = None  # the file of the Unix socket that is ours to remove
+        self._made: os.stat_result | None = None  # the Unix socket's file, which is removed if it is still ours
         self._wake: socket.socket | None = None  # closed by stop()
         self._woken: socket.socket | None = None
         self._thread: threading.Thread | None = None
         self._dropped: int | None = 0
-        self._stamped = False  # the kernel tells when a datagram arrived
+        self._stamped = False  # the kernel reports when a datagram arrived
 
     @property
     def place(self) -> str:
-        """Where it listens, for people."""
+        """Where it listens, for display."""
         return f"unix {self.path}" if self.path is not None else f"udp {_shown(self.host)}:{self.port}"
 
     def start(self) -> None:
-        """Bind and begin to read. Raises ConfigurationError, which says who holds a port that is taken."""
+        """Bind and start to read. Raises ConfigurationError, which names the process that holds the port."""
         sock = self._bind_unix(self.path) if self.path is not None else self._bind_udp()
         sock.setblocking(False)
         if sys.platform == "linux":
@@ -91,7 +91,7 @@ class Receiver:
         sock.close()
         if self.path is not None and self._made is not None:
             try:
-                if os.path.samestat(os.stat(self.path), self._made):  # not one that another has put in its place
+                if os.path.samestat(os.stat(self.path), self._made):  # not one that has replaced it
                     os.unlink(self.path)
             except FileNotFoundError:
                 pass
@@ -104,12 +104,12 @@ class Receiver:
         return own == other or (own.is_unspecified and other.is_loopback)
 
     def dropped(self) -> int | None:
-        """Datagrams that the kernel threw away; None if it does not say. A Unix socket has its senders wait instead."""
+        """Datagrams that the kernel dropped; None if unknown. A Unix socket makes its senders wait instead."""
         sock = self._socket
         if sock is not None and self.path is None:
             try:
                 self._dropped = dropped_by_kernel(os.fstat(sock.fileno()).st_ino)
-            except OSError:  # another thread has closed it; what was known last holds
+            except OSError:  # another thread has closed it; the last known number holds
                 pass
         return self._dropped
 
@@ -121,7 +121,7 @@ class Receiver:
                 self.host, self.port, type=socket.SOCK_DGRAM, flags=socket.AI_PASSIVE
             )[0]
         except OSError as error:
-            raise ConfigurationError(f"--host is {self.host!r}, which is no address of this machine: {error}") from None
+            raise ConfigurationError(f"--host is {self.host!r}, not an address of this machine: {error}") from None
         sock = socket.socket(family, kind)
         try:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
@@ -139,8 +139,8 @@ class Receiver:
         holder = udp_holder(ipaddress.ip_address(address.partition("%")[0]), self.port) or "another program holds it"
         other = self.port + 1 if self.port < 65_535 else self.port - 1
         return ConfigurationError(
-            f"cannot listen at {where}: {holder}; use --port {other}, and DD_DOGSTATSD_PORT={other} for the program to "
-            "watch"
+            f"cannot listen at {where}: {holder}; use --port {other}, and set DD_DOGSTATSD_PORT={other} for the "
+            "program to watch"
         )
 
     def _bind_unix(self, path: str) -> socket.socket:
@@ -153,8 +153,8 @@ class Receiver:
             os.chmod(path, _OPEN_TO_USER)
         except (OSError, ValueError) as error:
             sock.close()
-            told = error.strerror if isinstance(error, OSError) and error.strerror else error
-            raise ConfigurationError(f"cannot listen at the Unix socket {path!r}: {told}") from error
+            why = error.strerror if isinstance(error, OSError) and error.strerror else error
+            raise ConfigurationError(f"cannot listen at the Unix socket {path!r}: {why}") from error
         except ConfigurationError:
             sock.close()
             raise
@@ -176,7 +176,7 @@ class Receiver:
                 pass
 
     def _read(self, sock: socket.socket) -> bool:
-        """Hand on what is there, up to one batch; tells whether there may be more."""
+        """Pass on what has arrived, up to one batch; returns whether there may be more."""
         batch: list[bytes] = []
         arrived = None
         try:
@@ -190,7 +190,7 @@ class Receiver:
             pass
         except OSError as error:
             self._failed(error)
-            time.sleep(_PAUSE)  # it may last
+            time.sleep(_PAUSE)  # the error may persist
         if batch:
             try:
                 self._sink(batch)
@@ -202,9 +202,9 @@ class Receiver:
         return len(batch) == _BATCH
 
     def _failed(self, error: Exception) -> None:
-        """What has to go on is the reading; the screens show the error, and the log tells the first one."""
+        """Reading goes on; the screens show the latest error, and the first one is logged."""
         if self.error is None:
-            _logger.error("watch: what was received could not be worked on", exc_info=error)
+            _logger.error("watch: could not receive or process datagrams", exc_info=error)
         self.error = error
 
 
@@ -217,13 +217,13 @@ def _arrival(extra: list[tuple[int, int, bytes]]) -> float | None:
 
 
 def _remove_left_over(path: str) -> None:
-    """Remove a socket's file that nobody listens at any more. Raises ConfigurationError for any other file."""
+    """Remove a socket's file if no process listens at it. Raises ConfigurationError for any other file."""
     try:
         mode = os.stat(path).st_mode
     except FileNotFoundError:
         return
     if not stat.S_ISSOCK(mode):
-        raise ConfigurationError(f"{path!r} is there already and is no socket; give --socket another path")
+        raise ConfigurationError(f"{path!r} exists and is not a socket; pass another path to --socket")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect(path)
@@ -231,7 +231,7 @@ def _remove_left_over(path: str) -> None:
             os.unlink(path)
             return
     holder = unix_holder(path) or "another program holds it"
-    raise ConfigurationError(f"cannot listen at the Unix socket {path!r}: {holder}; give --socket another path")
+    raise ConfigurationError(f"cannot listen at the Unix socket {path!r}: {holder}; pass another path to --socket")
 
 
 def _shown(host: str) -> str:

@@ -1,8 +1,9 @@
-"""Recordings of `watch`: datagrams and when they came, as text that a person can read and edit.
+"""Recordings of `watch`: datagrams with their times of arrival, as text that people can read and edit.
 
-One line for each line of a datagram: the seconds since the beginning, a space, the text; `+` for the seconds joins a
-line to the datagram above. A backslash is written twice, a byte that is no printable text as `\\xNN`. Lines that begin
-with `#` and empty ones are passed over. `read` is all that a test needs to replay one. Files only; no thread.
+Each line of a datagram becomes one line: the seconds since the beginning, a space, the text; `+` in place of the
+seconds joins a line to the datagram above. A backslash is doubled; a byte that is not printable text is written as
+`\\xNN`. Empty lines and lines that begin with `#` are skipped. `read` is all that a test needs to replay a recording.
+Files only; no thread.
 """
 
 from __future__ import annotations
@@ -18,15 +19,15 @@ from ..errors import ConfigurationError
 HEAD: Final = "# wsnova-statsd recording 1: seconds, then a line of a datagram; + joins it to the datagram above"
 _BYTE: Final = re.compile(r"\\(\\|x[0-9a-fA-F]{2})")
 _JOIN: Final = "+"
-_LONGEST: Final = 65_507  # bytes of the largest datagram there is
-_LONGEST_TEXT: Final = 5 * _LONGEST  # characters of a line: more than those of such a datagram, each byte escaped
+_LONGEST: Final = 65_507  # bytes of the largest possible datagram
+_LONGEST_TEXT: Final = 5 * _LONGEST  # characters of a line: more than such a datagram has with each byte escaped
 
 
 class Recorder:
-    """Writes one recording to a file of this path, flushed batch by batch. Used by one thread at a time."""
+    """Writes a recording to the file at `path`, flushed after each batch. Used by one thread at a time."""
 
     def __init__(self, path: str | Path, began: float) -> None:
-        """Raises ConfigurationError for a file that cannot be written. `began` is on the clock that `write` is told."""
+        """Raises ConfigurationError for a file that cannot be written. `began` is on the clock of `now` in `write`."""
         self._began = began
         try:
             self._file = open(path, "w", encoding="utf-8", newline="\n")  # noqa: SIM115 - closed by close()
@@ -39,7 +40,7 @@ class Recorder:
             raise _not_written(path, error) from error
 
     def write(self, datagrams: list[bytes], now: float) -> None:
-        """Enter datagrams that came at this moment. Raises OSError if the disk is full."""
+        """Record datagrams that arrived at `now`. Raises OSError if the disk is full."""
         lines = []
         for data in datagrams:
             at = f"{now - self._began:.6f}"
@@ -50,7 +51,7 @@ class Recorder:
         self._file.flush()
 
     def close(self) -> None:
-        """Give the file back; what could not be written was raised before."""
+        """Close the file; `write` has raised any error already."""
         try:
             self._file.close()
         except OSError:
@@ -58,14 +59,14 @@ class Recorder:
 
 
 def _not_written(path: str | Path, error: OSError | ValueError) -> ConfigurationError:
-    told = error.strerror if isinstance(error, OSError) else error
-    return ConfigurationError(f"cannot write the recording {path}: {told}")
+    why = error.strerror if isinstance(error, OSError) else error
+    return ConfigurationError(f"cannot write the recording {path}: {why}")
 
 
 def read(path: str | Path) -> Iterator[tuple[float, bytes]]:
     """The datagrams of a recording with their seconds since its beginning, in order.
 
-    Raises ConfigurationError, which names the line, for a file that cannot be read or is no recording.
+    Raises ConfigurationError, which names the line, for a file that cannot be read or is not a recording.
     """
     at, lines = 0.0, list[bytes]()
     for number, text in _lines(path):
@@ -80,11 +81,11 @@ def read(path: str | Path) -> Iterator[tuple[float, bytes]]:
                 given = -1.0
             if not at <= given < float("inf"):
                 raise ConfigurationError(
-                    f"line {number} of {path} begins with {moment[:40]!r}; give seconds that do not run backwards, or +"
+                    f"line {number} of {path} begins with {moment[:40]!r}; use seconds that do not run backwards, or +"
                 )
             at = given
         elif not lines:
-            raise ConfigurationError(f"line {number} of {path} joins a datagram, and there is none above it")
+            raise ConfigurationError(f"line {number} of {path} begins with +, but no datagram is above it to join")
         lines.append(_bytes(line))
         if sum(map(len, lines)) > _LONGEST:
             raise _too_long(number, path)
@@ -98,9 +99,9 @@ def _too_long(number: int, path: str | Path) -> ConfigurationError:
 
 def _lines(path: str | Path) -> Iterator[tuple[int, str]]:
     try:
-        if Path(path).exists() and not Path(path).is_file():  # a pipe can be read once only, and a device has no end
-            raise ConfigurationError(f"cannot read the recording {path}: it is no regular file")
-        with open(path, encoding="utf-8-sig", newline="\n") as file:  # some editors begin a file with a mark
+        if Path(path).exists() and not Path(path).is_file():  # a pipe can be read only once, and a device has no end
+            raise ConfigurationError(f"cannot read the recording {path}: it is not a regular file")
+        with open(path, encoding="utf-8-sig", newline="\n") as file:  # some editors write a byte order mark
             for number, text in enumerate(iter(partial(file.readline, _LONGEST_TEXT), ""), 1):
                 if len(text) == _LONGEST_TEXT:
                     raise _too_long(number, path)
@@ -109,9 +110,9 @@ def _lines(path: str | Path) -> Iterator[tuple[int, str]]:
                     yield number, text
     except ConfigurationError:
         raise
-    except (OSError, ValueError) as error:  # UnicodeDecodeError is one of the latter
-        told = error.strerror if isinstance(error, OSError) else "it is no text in UTF-8"
-        raise ConfigurationError(f"cannot read the recording {path}: {told}") from error
+    except (OSError, ValueError) as error:  # UnicodeDecodeError is a ValueError
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise ConfigurationError(f"cannot read the recording {path}: {why}") from error
 
 
 def _written(line: bytes) -> str:
@@ -126,7 +127,7 @@ def _escaped(one: str) -> str:
 
 
 def _bytes(text: str) -> bytes:
-    """What was written, as bytes; a backslash that escapes nothing is one."""
+    """The recorded text as bytes; a backslash that escapes nothing is kept."""
     parts, last = [], 0
     for found in _BYTE.finditer(text):
         parts += [text[last : found.start()].encode(), _byte(found[1])]

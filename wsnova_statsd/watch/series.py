@@ -16,13 +16,13 @@ from .datagrams import SAMPLES
 from .snapshot import Row
 
 _SECONDS: Final = 60  # of history
-_RATE: Final = 10  # seconds over which a rate is taken, as the Agent does
-_HALF: Final = 30  # seconds of one of the two half minutes that a distribution's figures are of
+_RATE: Final = 10  # seconds that a rate is taken over, as by the Agent
+_HALF: Final = 30  # seconds of each of the two half minutes that a distribution's figures cover
 _MEMBERS: Final = 1000
 
 
 class Series:
-    """What is alike for every kind; a kind says what its value is and what a second came to."""
+    """What all kinds share; each subclass defines its value and its figure for a second."""
 
     __slots__ = ("_history", "changed", "kind", "name", "tags", "total")
 
@@ -30,20 +30,20 @@ class Series:
         self.name: str = name
         self.kind: str = kind
         self.tags: tuple[str, ...] = tags
-        self.total: float = 0.0  # a count's sum, else the number of values, weighted by their rate
+        self.total: float = 0.0  # a count's sum; otherwise the number of values, weighted by their sample rate
         self.changed: float = now  # monotonic
         self._history: deque[float | None] = deque(maxlen=_SECONDS)
 
     def add(self, values: Sequence[float], weight: float, now: float) -> None:
-        """Take values, each of which stands for `weight` of them."""
+        """Add values, each of which stands for `weight` values."""
         raise NotImplementedError
 
     def close_second(self) -> None:
-        """Called once a second: enter it into the history."""
+        """Called once a second: append the second's figure to the history."""
         raise NotImplementedError
 
     def row(self, now: float) -> Row:
-        """The figures as they are shown."""
+        """The figures to show."""
         return self._row(now, None, None, None)
 
     def _arrived(self, amount: float, now: float) -> None:
@@ -56,7 +56,7 @@ class Series:
 
 
 class Count(Series):
-    """The total since the start, the rate of the last ten seconds."""
+    """The total since the start, and the rate over the last ten seconds."""
 
     __slots__ = ("_second",)
 
@@ -67,7 +67,7 @@ class Count(Series):
     def add(self, values: Sequence[float], weight: float, now: float) -> None:
         amount = math.fsum(values) * weight
         self._second += amount
-        if amount:  # a 0 says that the series is there, and no more
+        if amount:  # a 0 only shows that the series exists
             self._arrived(amount, now)
 
     def close_second(self) -> None:
@@ -106,7 +106,7 @@ class Samples(Series):
     def __init__(self, name: str, kind: str, tags: tuple[str, ...], now: float) -> None:
         super().__init__(name, kind, tags, now)
         self._before, self._now = Spread(), Spread()
-        self._seconds = 0  # of this half minute
+        self._seconds = 0  # of this half minute, so far
         self._second = (0.0, 0.0)  # number and sum
         self._per_second: deque[float] = deque(maxlen=_RATE)
 
@@ -131,7 +131,7 @@ class Samples(Series):
 
 
 class Members(Series):
-    """How many different members a set has; of more than a thousand, that many."""
+    """The number of different members of a set, up to a thousand."""
 
     __slots__ = ("_members",)
 
@@ -140,7 +140,7 @@ class Members(Series):
         self._members: set[str] = set()
 
     def add_member(self, member: str, now: float) -> None:
-        """Take one member."""
+        """Add one member."""
         if len(self._members) < _MEMBERS:
             self._members.add(member[:100])
         self._arrived(1, now)
@@ -153,7 +153,7 @@ class Members(Series):
 
 
 def make(name: str, kind: str, tags: tuple[str, ...], now: float) -> Series:
-    """The series of a kind."""
+    """A new series of this kind."""
     cls = Samples if kind in SAMPLES else {"count": Count, "gauge": Gauge}.get(kind, Members)
     return cls(name, kind, tags, now)
 

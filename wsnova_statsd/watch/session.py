@@ -1,7 +1,7 @@
-"""What is watched, put together: a socket or a recording, what it is passed on to, the program that is started.
+"""A run of `watch`: a socket or a recording, the Agent to forward to, and the program to start.
 
-Screens, lines, documents and the browser's tabs take a snapshot from it, about once a second. Threads: those of
-receiver.py and command.py, and `wsnova-watch-replay`. `start` and `stop` in the main thread.
+Screens, lines, documents and the browser's tabs take a snapshot from it about once a second. Threads: those of
+receiver.py and command.py, and `wsnova-watch-replay`. Enter and leave a session in the main thread.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ _logger = logging.getLogger("wsnova_statsd")
 
 
 class Source(Protocol):
-    """What a view reads."""
+    """Provides the snapshots of a view."""
 
     def snapshot(self) -> Snapshot:
-        """The present moment."""
+        """The current state."""
 
     def clear(self) -> None:
-        """Begin anew."""
+        """Start over."""
 
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """What the command line said."""
+    """The arguments of the command line."""
 
     host: str = "127.0.0.1"
     port: int = 8125
@@ -48,11 +48,11 @@ class Given:
 
 
 class Session:
-    """A source of snapshots. A context manager: entering it raises ConfigurationError for what cannot be had."""
+    """A source of snapshots. A context manager: entering it raises ConfigurationError for what cannot be opened."""
 
     def __init__(self, given: Given, command: Command | None = None) -> None:
         self.model: Model = Model()
-        self.ended: threading.Event = threading.Event()  # the recording is over
+        self.ended: threading.Event = threading.Event()  # set when the recording is over
         self._given = given
         self._command = command
         self._receiver = Receiver(self._take, given.host, given.port, given.socket_path)
@@ -88,16 +88,16 @@ class Session:
 
     @property
     def address(self) -> tuple[str, int]:
-        """Host and port that are listened at, once it has begun."""
+        """The host and port to send to; known once the session is entered."""
         return self._receiver.host, self._receiver.port
 
     @property
     def status(self) -> int | None:
-        """The exit status of the program that was started, None while it runs or if there is none."""
+        """The exit status of the program that was started; None while it runs, or without a program."""
         return None if self._command is None else self._command.status
 
     def snapshot(self) -> Snapshot:
-        """The present moment."""
+        """The current state."""
         model = self.model
         rows = model.rows()
         events, checks, rejected, crowded = model.seen()
@@ -116,11 +116,11 @@ class Session:
         )
 
     def clear(self) -> None:
-        """Begin anew."""
+        """Start over."""
         self.model.clear()
 
     def summary(self) -> str:
-        """What came and what did not, in one line."""
+        """What arrived and what did not, in one line."""
         traffic = self._traffic()
         lost = "drops unknown" if traffic.dropped is None else f"{traffic.dropped} dropped by the kernel"
         parts = [f"{traffic.lines} lines in {traffic.datagrams} datagrams", lost]
@@ -157,7 +157,7 @@ class Session:
         return "; ".join(notes)
 
     def _take(self, datagrams: list[bytes]) -> None:
-        """In the thread that receives or replays."""
+        """Runs in the thread that receives or replays."""
         if self._forwarder is not None:
             self._forwarder.forward(datagrams)
         if self._recorder is not None:
@@ -173,16 +173,16 @@ class Session:
             _logger.warning("watch: %s", self._note)
 
     def _refuse_a_loop(self) -> None:
-        """What is forwarded to where it is received would arrive again without end."""
+        """Datagrams forwarded to the receiver's own address would arrive again without end."""
         receiver, forwarder = self._receiver, self._forwarder
         if forwarder is None:
             return
         peer = forwarder.peer
         if forwarder.place == receiver.path or (peer is not None and receiver.listens_at(*peer)):
-            raise ConfigurationError(f"--forward is {forwarder.place}, which is where this listens; give the Agent's")
+            raise ConfigurationError(f"--forward is {forwarder.place}, where watch listens itself; pass the Agent's")
 
     def _start_replay(self, stack: ExitStack, path: str) -> None:
-        for _ in recording.read(path):  # so that what is wrong with it is said at once
+        for _ in recording.read(path):  # so that an error in the file is raised at once
             pass
         thread = threading.Thread(target=self._replay, args=(path,), name="wsnova-watch-replay", daemon=True)
         stack.callback(lambda: thread.join(2.0))
@@ -190,7 +190,7 @@ class Session:
         thread.start()
 
     def _replay(self, path: str) -> None:
-        """In the thread wsnova-watch-replay."""
+        """Runs in the thread wsnova-watch-replay."""
         began, count = time.monotonic(), 0
         try:
             for at, data in recording.read(path):
@@ -200,8 +200,8 @@ class Session:
                 self._take([data])
                 count += 1
             self._note = f"the recording is over: {count} datagrams"
-        except Exception as error:  # somebody has changed the file meanwhile
-            self._note = f"the replay has ended: {error}"
-            _logger.exception("watch: the replay has ended")
+        except Exception as error:  # the file has changed meanwhile
+            self._note = f"the replay failed: {error}"
+            _logger.exception("watch: the replay failed")
         finally:
             self.ended.set()

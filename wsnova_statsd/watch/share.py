@@ -1,6 +1,6 @@
-"""One receiver for several tabs: snapshots over a private Unix socket, from the process that listens to those of tabs.
+"""One receiver for several tabs: the receiving process sends snapshots to the tabs' processes, over a Unix socket.
 
-`Share` gives the same document to each tab once a second, in the thread `wsnova-watch-share`; a tab that reads slowly
+`Share` sends the same document to each tab once a second, in the thread `wsnova-watch-share`; a tab that reads slowly
 misses some. `Remote` is the tab's end, a source like any other; its thread is `wsnova-watch-remote`.
 """
 
@@ -28,14 +28,14 @@ _logger = logging.getLogger("wsnova_statsd")
 
 
 class _Tab:
-    """The parent's end of one tab's connection, and what it has not taken yet."""
+    """The parent's end of one tab's connection, and the bytes that are not sent yet."""
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
         self.left = b""
 
     def send(self) -> None:
-        """Send what it takes now. Raises OSError if it has left."""
+        """Send what the socket accepts now. Raises OSError if the tab is closed."""
         try:
             while self.left:
                 self.left = self.left[self.sock.send(self.left) :]
@@ -44,13 +44,13 @@ class _Tab:
 
 
 class Share:
-    """Serves `source`. A context manager; `path` is the socket's, in a folder that is nobody else's."""
+    """Serves `source`. A context manager; `path` is the socket's, in a folder that only this user can open."""
 
     def __init__(self, source: Source) -> None:
         self._source = source
         self._folder = ""
         self.path: str = ""
-        self._tabs: dict[int, _Tab] = {}  # the thread's, by descriptor
+        self._tabs: dict[int, _Tab] = {}  # by descriptor; used by the thread only
         self._thread: threading.Thread | None = None
         self._wake: socket.socket | None = None
 
@@ -73,7 +73,7 @@ class Share:
         self.stop()
 
     def stop(self) -> None:
-        """Let the tabs go, which end with that. Again: nothing."""
+        """Close the connections, which ends the tabs. A second call does nothing."""
         thread, self._thread = self._thread, None
         if thread is not None and self._wake is not None:
             self._wake.close()
@@ -96,17 +96,17 @@ class Share:
                     due = 0.0  # a new tab waits for its first document
                 for tab in list(self._tabs.values()):
                     if tab.sock in ready:
-                        self._hear(tab, selector)
+                        self._receive(tab, selector)
                 if time.monotonic() >= due:
                     due = time.monotonic() + _EVERY
-                    self._tell(selector)
+                    self._send(selector)
             for tab in self._tabs.values():
                 tab.sock.close()
 
     def _accept(self, listening: socket.socket, selector: selectors.BaseSelector) -> None:
         try:
             sock = listening.accept()[0]
-        except OSError:  # it has left already
+        except OSError:  # the tab is closed already
             return
         if len(self._tabs) >= MOST_TABS:
             sock.close()
@@ -115,7 +115,7 @@ class Share:
         self._tabs[sock.fileno()] = _Tab(sock)
         selector.register(sock, selectors.EVENT_READ)
 
-    def _hear(self, tab: _Tab, selector: selectors.BaseSelector) -> None:
+    def _receive(self, tab: _Tab, selector: selectors.BaseSelector) -> None:
         try:
             data = tab.sock.recv(1024)
         except BlockingIOError:
@@ -127,13 +127,13 @@ class Share:
         elif _CLEAR.strip() in data:
             self._source.clear()
 
-    def _tell(self, selector: selectors.BaseSelector) -> None:
+    def _send(self, selector: selectors.BaseSelector) -> None:
         if not self._tabs:
             return
         try:
             document = to_json(self._source.snapshot()).encode() + b"\n"
-        except Exception:  # the thread goes on; the log says what is wrong
-            _logger.exception("watch: there is no snapshot for the tabs")
+        except Exception:  # the thread goes on; the error is logged
+            _logger.exception("watch: could not take a snapshot for the tabs")
             return
         for tab in list(self._tabs.values()):
             tab.left = tab.left or document
@@ -149,10 +149,10 @@ class Share:
 
 
 class Remote:
-    """A tab's source: the snapshots of the process that listens."""
+    """A tab's source: the snapshots of the receiving process."""
 
     def __init__(self, path: str) -> None:
-        self.ended: threading.Event = threading.Event()  # the other process has left
+        self.ended: threading.Event = threading.Event()  # set when the other process has ended
         self._latest: Snapshot | None = None  # written by the thread
         self._arrived = threading.Event()
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -160,36 +160,36 @@ class Remote:
             self._socket.connect(path)
         except OSError as error:
             self._socket.close()
-            raise ConfigurationError(f"no watch shares its figures at {path}: {error.strerror}") from error
+            raise ConfigurationError(f"cannot reach a running watch at {path}: {error.strerror}") from error
         threading.Thread(target=self._read, name="wsnova-watch-remote", daemon=True).start()
 
     def snapshot(self) -> Snapshot:
-        """The latest that came."""
+        """The latest snapshot that arrived."""
         self._arrived.wait(_FIRST)
         return self._latest if self._latest is not None else Snapshot("no figures yet", time.time(), 0.0)
 
     def clear(self) -> None:
-        """Begin anew, for all tabs."""
+        """Start over, for all tabs."""
         try:
             self._socket.sendall(_CLEAR)
         except OSError:
             self.ended.set()
 
     def close(self) -> None:
-        """Leave."""
+        """Close the connection."""
         try:
             self._socket.shutdown(socket.SHUT_RDWR)  # wakes the thread, which closes it
-        except OSError:  # the other process has left before
+        except OSError:  # the other process has ended already
             pass
 
     def _read(self) -> None:
-        """In the thread wsnova-watch-remote."""
+        """Runs in the thread wsnova-watch-remote."""
         try:
             with self._socket, self._socket.makefile("rb") as lines:
                 for line in lines:
                     self._latest = from_json(line)
                     self._arrived.set()
-        except (OSError, ValueError, TypeError, KeyError):  # it was closed, or what came is no document of this version
+        except (OSError, ValueError, TypeError, KeyError):  # closed, or what came is not a document of this version
             pass
         finally:
             self.ended.set()

@@ -1,6 +1,6 @@
-"""What there is to show at one moment, as frozen values, and as the JSON of `--json` and of the browser's tabs.
+"""The figures of one moment, as frozen values, and as the JSON of `--json` and of the browser's tabs.
 
-Pure, any thread. Every way to show (screens, lines, documents) reads this and nothing else.
+Pure, any thread. Every display (screens, lines, documents) reads this and nothing else.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Row:
     tags: tuple[str, ...]
     value: float | None
     rate: float | None  # per second, over the last ten; None for a gauge and a set
-    total: float  # a count's sum, else how many values there were
+    total: float  # a count's sum; otherwise the number of values
     age: float  # seconds since the last value
     history: tuple[float | None, ...]  # a figure per second, the latest last
     figures: Figures | None = None  # of a distribution, histogram or timer
@@ -63,10 +63,10 @@ class Rejection:
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """What arrived, what did not, and what was passed on, since the start.
+    """What arrived, what was lost, and what was forwarded, since the start.
 
-    `dropped` are datagrams that the kernel threw away as they came faster than they were read; None if it does not say.
-    `behind` is how old the oldest datagram of a batch was when it had been read, in seconds: now and at worst.
+    `dropped` counts datagrams that the kernel dropped, as they arrived faster than they were read; None if unknown.
+    `behind` is the age in seconds of a batch's oldest datagram once the batch was read; `most_behind` the highest.
     """
 
     lines: int = 0
@@ -92,13 +92,13 @@ class Snapshot:
     events: tuple[SeenEvent, ...] = ()
     checks: tuple[SeenCheck, ...] = ()
     rejected: tuple[Rejection, ...] = ()
-    crowded: int = 0  # lines of series that had no room any more
-    output: tuple[str, ...] | None = None  # the latest lines of the command; None: there is none
-    note: str = ""  # what ended: the command, the recording
+    crowded: int = 0  # lines of series and checks beyond the caps
+    output: tuple[str, ...] | None = None  # the latest lines of the command; None without a command
+    note: str = ""  # what has ended or failed: the command, the recording
 
 
 def to_json(snapshot: Snapshot, *, history: bool = True) -> str:
-    """The snapshot as one line of JSON; without the history, which the documents before have told, if so wanted."""
+    """The snapshot as one line of JSON; if `history` is False, without what earlier documents have contained."""
     left_out = () if history else ("history",)
 
     def plain(value: Any) -> dict[str, Any]:
@@ -108,7 +108,7 @@ def to_json(snapshot: Snapshot, *, history: bool = True) -> str:
 
 
 def from_json(line: str | bytes) -> Snapshot:
-    """The snapshot of such a line."""
+    """The snapshot from such a line."""
     found = _made(Snapshot, json.loads(line))
     assert isinstance(found, Snapshot)
     return found
@@ -126,7 +126,7 @@ _FIELDS: Final = {cls: tuple(one.name for one in fields(cls)) for cls in (Snapsh
 
 
 def _made(cls: type, document: Mapping[str, Any]) -> Any:
-    """A value of this class; fields that another version wrote are passed over."""
+    """A value of this class; fields of another version are skipped."""
     return cls(**{key: _part(key, value) for key, value in document.items() if key in _FIELDS[cls]})
 
 

@@ -10,7 +10,7 @@ from .share import Remote
 
 
 def main(path: str, profile: str) -> None:
-    """Show what is shared at this path."""
+    """Show the snapshots shared at this path."""
     source = Remote(path)
     try:
         run(source, PROFILES[profile].kpi_targets, source.ended.is_set)

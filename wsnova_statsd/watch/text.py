@@ -19,19 +19,19 @@ STATUSES = (("OK", "good"), ("WARNING", "warn"), ("CRITICAL", "bad"), ("UNKNOWN"
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """What the cursor stands on as a whole: some lines that are drawn when they are seen. `header` is shown above it if
-    what it belongs to has been scrolled away."""
+    """Lines that are selected as a whole, and drawn only when visible. `header` is shown above the item if the branch
+    it belongs to has been scrolled away."""
 
     key: object
     height: int
     draw: Callable[[], list[Line]]
     header: Line | None = None
-    detail: Callable[[int], list[Line]] | None = None  # by width: what stands below the list while it is chosen
+    detail: Callable[[int], list[Line]] | None = None  # by width: shown below the list while the item is selected
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One screen: a fixed heading, items below each other, and what to say if there is none."""
+    """One screen: a fixed heading, a list of items, and the text to show if there are none."""
 
     heading: list[Line] = field(default_factory=list)
     items: Sequence[Item] = ()
@@ -39,14 +39,14 @@ class Page:
 
 
 def item(key: object, lines: list[Line], detail: Callable[[int], list[Line]] | None = None) -> Item:
-    """An item whose lines are at hand."""
+    """An item with these lines."""
     return Item(key, len(lines), lambda: lines, None, detail)
 
 
 def wrap(words: Sequence[str], first: int, width: int, indent: int) -> list[str]:
-    """Words put together into lines: the first is `first` wide, those below it `width`, with an indent.
+    """Join words into lines: the first is `first` wide, the others `width`, with an indent.
 
-    A word brings its own blank before it; one that is too long for a line is cut into pieces, so nothing is lost.
+    A word includes the space before it; a word that is too long for a line is cut into pieces, so nothing is lost.
     """
     lines, line, room, empty = [], "", max(first, 1), True
     for word in words:
@@ -62,13 +62,13 @@ def wrap(words: Sequence[str], first: int, width: int, indent: int) -> list[str]
 
 
 def words_of(text: str) -> list[str]:
-    """A text for `wrap`: its words, each with the blank before it."""
+    """A text for `wrap`: its words, each with the space before it."""
     first, *rest = text.split() or [""]
     return [first, *(f" {word}" for word in rest)]
 
 
 def paragraph(text: str, width: int, style: str = "", indent: int = 0) -> list[Line]:
-    """A text of any length, wrapped; its own line feeds stay."""
+    """A text of any length, wrapped; its line feeds stay."""
     lines = []
     for part in text.split("\n"):
         words = words_of(part)
@@ -77,6 +77,6 @@ def paragraph(text: str, width: int, style: str = "", indent: int = 0) -> list[L
 
 
 def matches(needle: str, *haystack: str) -> bool:
-    """Whether each word of a filter stands somewhere in these texts, in any case."""
+    """Whether each word of a filter occurs in these texts, in upper or lower case."""
     text = " ".join(haystack).lower()
     return all(word in text for word in needle.lower().split())

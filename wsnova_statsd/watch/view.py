@@ -1,6 +1,6 @@
-"""The board: which screen, what is chosen, filtered, sorted and paused; drawn as plain lines of a size.
+"""The state of the board - screen, selection, filter, order, pause - drawn as plain lines.
 
-A terminal (board.py) hands in keys and snapshots and puts the lines up. Used by one thread; no I/O.
+The terminal (board.py) passes keys and snapshots in and displays the lines. Used by one thread; no I/O.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from .snapshot import Snapshot
 from .text import SEVERITIES, Item, Line, Page
 
 SCREENS: Final = ("metrics", "clients", "events", "lint", "output")
-FLASH: Final = 2.0  # seconds that an alert takes the place of the status
-_LATE: Final = 1.0  # seconds behind, from which on it is told
-_SHARE: Final = 0.6  # of the height, at most, for what is told of the chosen row
+FLASH: Final = 2.0  # seconds for which an alert replaces the status
+_LATE: Final = 1.0  # seconds; a longer delay is shown
+_SHARE: Final = 0.6  # of the height, at most, for the details of the selected row
 _KEYS: Final = (("/", "filter"), ("s", "sort"), ("p", "pause"), ("c", "clear"), ("q", "quit"))
 
 
 class View:
-    """What the board shows. `targets` are those that KPIs are held against, `clock` is monotonic seconds."""
+    """What the board shows. KPIs are compared with `targets`; `clock` returns monotonic seconds."""
 
     def __init__(self, targets: KpiTargets, clock: Callable[[], float]) -> None:
         self.screen: str = "metrics"
@@ -35,10 +35,10 @@ class View:
         self._clock = clock
         self._snapshot: Snapshot | None = None
         self._folded: frozenset[str] = frozenset()
-        self._chosen: dict[str, tuple[object, int]] = {}  # by screen: the item's key, and where it stood
+        self._chosen: dict[str, tuple[object, int]] = {}  # by screen: the item's key, and its last position
         self._tops: dict[str, int] = {}
         self._page = Page()
-        self._seen = -1  # the number of the last event that was looked at
+        self._seen = -1  # the number of the last event that was seen
         self._flash: tuple[float, Line] | None = None
         self._rows_shown = 1
 
@@ -46,7 +46,7 @@ class View:
 
     @property
     def screens(self) -> tuple[str, ...]:
-        """The screens there are: the last one only if a command was started."""
+        """The available screens; `output` only if a command was started."""
         has_output = self._snapshot is not None and self._snapshot.output is not None
         return SCREENS if has_output else SCREENS[:-1]
 
@@ -56,7 +56,7 @@ class View:
         return self._flash is not None and self._clock() < self._flash[0]
 
     def update(self, snapshot: Snapshot) -> None:
-        """Show this from now on, but while paused. The alerts in it that are new flash once."""
+        """Show this snapshot, unless the board is paused. New alerts in it flash once."""
         if self.paused:
             return
         self._snapshot = snapshot
@@ -68,12 +68,12 @@ class View:
         self._seen = max([0, self._seen, *(one.number for one in snapshot.events)])
 
     def show(self, screen: str) -> None:
-        """Go to a screen, if there is such a one."""
+        """Go to a screen, if it is available."""
         if screen in self.screens:
             self.screen = screen
 
     def step(self, by: int) -> None:
-        """Go to the next screen, or the one before."""
+        """Go to the next screen, or the previous one."""
         self.screen = self.screens[(self.screens.index(self.screen) + by) % len(self.screens)]
 
     def sort_next(self) -> None:
@@ -81,31 +81,31 @@ class View:
         self.sort = metrics_screen.SORTS[(metrics_screen.SORTS.index(self.sort) + 1) % len(metrics_screen.SORTS)]
 
     def fold(self) -> None:
-        """Close or open the branch that is chosen."""
+        """Close or open the selected branch."""
         key = self._chosen.get(self.screen, (None, 0))[0]
         if isinstance(key, str) and self.screen == "metrics":
             self._folded ^= {key}
 
     def move(self, by: int) -> None:
-        """Choose another item, so many further down."""
+        """Move the selection down by this many items."""
         index = self._index(self._page.items) + by
         index = max(0, min(index, len(self._page.items) - 1))
         if self._page.items:
             self._chosen[self.screen] = (self._page.items[index].key, index)
 
     def move_page(self, by: int) -> None:
-        """As many items as there are lines for them."""
+        """Move the selection down by this many pages."""
         self.move(by * max(1, self._rows_shown - 1))
 
     def cleared(self) -> None:
-        """What was there is gone."""
+        """Forget the selections and scroll positions, after a clear."""
         self._chosen.clear()
         self._tops.clear()
 
     # -- what is drawn ------------------------------------------------------------------------------------------------
 
     def draw(self, width: int, height: int) -> list[Line]:
-        """The whole board, in exactly `height` lines; they may be wider than `width`, and are cut there."""
+        """The whole board, in exactly `height` lines; a line may be wider than `width`, and is cut off there."""
         lines = [self._tabs(width), self._status(width)]
         bottom = [self._keys(width)]
         self._page = page = self._page_of(width)
@@ -132,7 +132,7 @@ class View:
         return metrics_screen.page(snapshot.rows, self.needle, self.sort, self._folded, width)
 
     def _index(self, items: Sequence[Item]) -> int:
-        """Where the chosen item stands now: by its key, else near where it stood; the last line of an output."""
+        """The selected item: by its key, otherwise near its last position; at first the last line of an output."""
         key, before = self._chosen.get(self.screen, (None, len(items) if self.screen == "output" else 0))
         found = next((index for index, one in enumerate(items) if one.key == key), None)
         return max(0, min(before, len(items) - 1)) if found is None else found
@@ -145,10 +145,10 @@ class View:
         lines, most = [rule, *chosen.detail(width)], max(0, int(room * _SHARE))
         if len(lines) <= most:
             return lines
-        return [*lines[: most - 1], [("... and more on a higher terminal", "dim")]] if most else []
+        return [*lines[: most - 1], [("... and more on a taller terminal", "dim")]] if most else []
 
     def _list(self, page: Page, room: int) -> list[Line]:
-        """The items around the chosen one, as many as there is room for."""
+        """As many items around the selected one as fit."""
         chosen = self._index(page.items)
         top = self._scrolled(page.items, chosen, room)
         self._tops[self.screen] = top
@@ -159,14 +159,14 @@ class View:
             lines.append(header)
         for index in range(top, len(page.items)):
             if len(lines) >= room or (index > chosen and len(lines) + page.items[index].height > room):
-                break  # a row is seen as a whole, or not at all
+                break  # a row is shown as a whole, or not at all
             drawn = page.items[index].draw()
             lines += [_chosen(line) for line in drawn] if index == chosen else drawn
             self._rows_shown += 1
         return lines
 
     def _scrolled(self, items: Sequence[Item], chosen: int, room: int) -> int:
-        """The first item to draw, so that the chosen one is seen as a whole and little moves."""
+        """The first item to draw, so that the selected item is shown as a whole and the list moves little."""
         top = min(self._tops.get(self.screen, 0), chosen)
         used = sum(one.height for one in items[top : chosen + 1])
         while top < chosen and used + (items[top].header is not None) > room:
@@ -211,8 +211,8 @@ class View:
         screens = f"1-{len(self.screens)}"
         line: Line = [(screens, "tab"), (" screens  ", "dim")] if width >= 50 else []
         for key, what in _KEYS:
-            told = f"{what}:{self.sort}" if what == "sort" and width >= 60 else what
-            line += [(key, "tab"), (f" {told}  " if width >= 50 else f"{told} ", "dim")]
+            label = f"{what}:{self.sort}" if what == "sort" and width >= 60 else what
+            line += [(key, "tab"), (f" {label}  " if width >= 50 else f"{label} ", "dim")]
         return line
 
 

@@ -1,8 +1,8 @@
-"""`--web`: the board in the browser, by textual-serve on loopback; the only importer of textual-serve and aiohttp.
+"""`--web`: the board in a browser, by textual-serve on loopback. The only file that imports textual-serve and aiohttp.
 
-One process listens and shares its snapshots; textual-serve starts one more for each tab, which reads those. Whoever
-opens the page needs the token of its address; another Host or Origin is refused, so that no foreign page gets in by the
-browser. Nothing of the page comes from another machine. Everything here runs in the main thread.
+One process receives and shares its snapshots; textual-serve starts one more for each tab, which reads them. A request
+needs the token of the printed address; another Host or Origin is refused, so that a foreign page in the same browser
+has no access. The page loads nothing from another machine. Everything here runs in the main thread.
 """
 
 from __future__ import annotations
@@ -45,33 +45,33 @@ _HEADERS: Final = {
 
 
 class BoardServer(Server):
-    """textual-serve's server, for whoever has the token."""
+    """textual-serve's server, protected by a token."""
 
     def __init__(self, share: Share, port: int, profile: str) -> None:
         command = shlex.join([sys.executable, "-m", "wsnova_statsd.watch.tab", share.path, profile])
         super().__init__(command, LOOPBACK, port, "wsnova-statsd watch", templates_path=_TEMPLATES)
         self._token = secrets.token_urlsafe(_TOKEN_BYTES)
-        # A browser leaves the port out if it is the scheme's own.
+        # A browser omits the port if it is the scheme's default.
         self._hosts = frozenset(_NAMES if port == _HTTP else (f"{name}:{port}" for name in _NAMES))
         self._share = share
         self._tabs = 0
-        self._telling: asyncio.Task[None] | None = None  # held, so that it is not collected while it runs
+        self._announcing: asyncio.Task[None] | None = None  # kept, so that it is not collected while it runs
 
     @property
     def url(self) -> str:
-        """Where to open it; the token in it is a secret."""
+        """The address to open; the token in it is a secret."""
         return f"{self.public_url}/?token={self._token}"
 
     def initialize_logging(self) -> None:
-        """None of its own, and none of requests: their addresses hold the token."""
+        """Configure no log, and disable that of requests: their addresses contain the token."""
         logging.getLogger("aiohttp.access").disabled = True
 
     async def on_startup(self, app: web.Application) -> None:
-        """Say where to open it, as soon as it can be opened: aiohttp listens after this."""
-        self._telling = asyncio.create_task(self._tell())
+        """Print the address as soon as the page can be opened: aiohttp listens after this."""
+        self._announcing = asyncio.create_task(self._announce())
 
-    async def _tell(self) -> None:
-        """On stdout and nowhere else."""
+    async def _announce(self) -> None:
+        """Print the address on stdout and nowhere else."""
         while True:
             try:
                 _, writer = await asyncio.open_connection(LOOPBACK, self.port)
@@ -83,22 +83,22 @@ class BoardServer(Server):
             return
 
     async def on_shutdown(self, app: web.Application) -> None:
-        """The tabs end as their source does; the requests they hang on end with them."""
+        """End the tabs with their source; their requests end with them."""
         self._share.stop()
 
     async def handle_index(self, request: web.Request) -> Any:
-        """The page, for whoever has the token."""
+        """The page, if the request has the token."""
         self._check(request)
         response = await super().handle_index(request)
         response.headers.update(_HEADERS)
         return response
 
     async def handle_websocket(self, request: web.Request) -> web.WebSocketResponse:
-        """One tab, up to four at a time; only for a page of ours."""
+        """One tab, up to four at a time; only for our own page."""
         self._check(request, "Origin")
         if self._tabs >= MOST_TABS:
             raise web.HTTPServiceUnavailable(text=f"{MOST_TABS} tabs are open already; close one", headers=_HEADERS)
-        # The script adds ?width=..&height=.. to an address that has its query already: see the template.
+        # The script adds ?width=..&height=.. to an address that already has a query: see the template.
         width = request.query.get("page", "").removeprefix("?width=")
         self._tabs += 1
         try:
@@ -111,18 +111,18 @@ class BoardServer(Server):
         raise web.HTTPNotFound(headers=_HEADERS)
 
     def _check(self, request: web.Request, *needed: str) -> None:
-        """Refuse what does not come from a page of ours, or comes without the token."""
+        """Refuse a request that does not come from our own page, or has no token."""
         host = request.headers.get("Host", "")
         if host not in self._hosts:
-            _refuse(f"this is no host of this page; open the address that was printed, at {LOOPBACK}")
+            _refuse(f"this is not a host of this page; open the printed address, at {LOOPBACK}")
         origin = request.headers.get("Origin")
         if origin is None and "Origin" in needed:
-            _refuse("a browser names the page that it comes from")
+            _refuse("the header Origin is missing; a browser sends it")
         if origin is not None and origin != f"http://{host}":
-            _refuse("another page may not open this one")
+            _refuse("another page may not connect to this one")
         given = request.query.get("token", "")
         if not hmac.compare_digest(given.encode("utf-8", "replace"), self._token.encode()):
-            _refuse("the token is missing or not that of this run; open the address that was printed")
+            _refuse("the token is missing or belongs to another run; open the printed address")
 
 
 def _refuse(why: str) -> NoReturn:
@@ -130,7 +130,7 @@ def _refuse(why: str) -> NoReturn:
 
 
 def serve(source: Source, port: int, profile: str) -> None:
-    """Serve until Ctrl-C or SIGTERM. Raises ConfigurationError if the port cannot be had."""
+    """Serve until Ctrl-C or SIGTERM. Raises ConfigurationError if the port is not available."""
     free = _free(port)
     with Share(source) as share:
         BoardServer(share, free, profile).serve()
@@ -144,6 +144,6 @@ def _free(port: int) -> int:
             probe.bind((LOOPBACK, port))
         except OSError as error:
             raise ConfigurationError(
-                f"cannot listen at {LOOPBACK} port {port}: {error.strerror}; --web 0 takes a free one"
+                f"cannot listen at {LOOPBACK} port {port}: {error.strerror}; use --web 0 for a free one"
             ) from error
         return int(probe.getsockname()[1])

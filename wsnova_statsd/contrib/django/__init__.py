@@ -1,7 +1,7 @@
 """WebSocket clients in a Django project: `INSTALLED_APPS = [..., "wsnova_statsd.contrib.django"]`.
 
-The settings `WSNOVA_STATSD_CLIENTS` and `WSNOVA_STATSD_*` say which clients there are, and what is sent where. They
-start with `runserver`, or where a server loads the WSGI or ASGI application; `client(name)` is one of them, and
+The settings `WSNOVA_STATSD_CLIENTS` and `WSNOVA_STATSD_*` define the clients, and what is sent where. The clients start
+with `runserver`, or when a server loads the WSGI or ASGI application; `client(name)` returns one of them, and
 `@on_message(name)` handles its messages.
 """
 
@@ -20,6 +20,6 @@ if django.VERSION < (4, 2):
         "pip install 'wsnova-statsd[django]'"
     )
 
-from .clients import client, on_message, start  # what is above says it better than a failed import
+from .clients import client, on_message, start  # after the checks above, whose errors are clearer
 
 __all__ = ["client", "on_message", "start"]

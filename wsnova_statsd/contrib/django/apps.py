@@ -1,4 +1,4 @@
-"""The application: checks its settings, and starts the clients in processes that serve, in `ready`, in no others."""
+"""The application: checks its settings and, in `ready`, starts the clients, only in processes that serve."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class WsnovaStatsdConfig(AppConfig):
     verbose_name: str = "wsnova_statsd"
 
     def ready(self) -> None:
-        """Called once in each process that sets Django up, in the thread that does, most often the main thread."""
+        """Called once in each process that sets up Django, in the thread that does so, usually the main thread."""
         checks.register(check_settings, "wsnova_statsd")
         runs_server = _runs_server(sys.argv)
         if site().settings.automatic and (runs_server or not _LOADERS.isdisjoint(serving.callers())):
@@ -38,7 +38,7 @@ class WsnovaStatsdConfig(AppConfig):
 
 
 def _runs_server(arguments: list[str]) -> bool:
-    """Whether this is `manage.py runserver`, or one of its kind, and not the process that only reloads it."""
+    """True if this is `manage.py runserver`, or a variant, and not the process that only reloads it."""
     if not arguments[1:] or not arguments[1].startswith("runserver"):
         return False
     children = (os.environ.get(name) == "true" for name in ("RUN_MAIN", "WERKZEUG_RUN_MAIN"))

@@ -1,4 +1,4 @@
-"""System checks: every setting that is not usable, before anything starts."""
+"""System checks: every invalid setting, before anything starts."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ from .clients import site
 
 
 def check_settings(app_configs: Any, **options: Any) -> list[Any]:
-    """An error for each; `manage.py check`, `runserver` and `migrate` show them."""
+    """An error for each invalid setting; `manage.py check`, `runserver` and `migrate` show them."""
     return [Error(problem, id="wsnova_statsd.E001") for problem in site().problems()]

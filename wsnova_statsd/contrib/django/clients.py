@@ -1,7 +1,7 @@
-"""The project's clients, and how Django wants their handlers called.
+"""The project's clients, and how Django requires their handlers to be called.
 
-Handlers run in the client's own thread, which has database connections of its own. They are treated as those of a
-request are: closed before and after a handler where they are unusable, or older than CONN_MAX_AGE.
+Handlers run in the client's own thread, which has its own database connections. They are treated like those of a
+request: closed before and after a handler if they are unusable, or older than CONN_MAX_AGE.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ _handlers: dict[str, Callable[[Any], object]] = {}
 
 @functools.cache
 def site() -> Site:
-    """What the settings name; they are read at the first call. Any thread."""
+    """The site of the settings, which are read at the first call. Any thread."""
     names = [name for name in dir(settings) if name.startswith("WSNOVA")]
     return Site(read_site({name: getattr(settings, name) for name in names}), _wrap, _handlers)
 
 
 def _forget(*, setting: str, **details: Any) -> None:
-    """A test overrides a setting."""
+    """Called when a test overrides a setting."""
     if setting.startswith("WSNOVA"):
         site.cache_clear()
 
@@ -41,7 +41,7 @@ setting_changed.connect(_forget, dispatch_uid=__name__)
 def _wrap(function: Callable[..., object]) -> Callable[..., object]:
     @functools.wraps(function)
     def called(*arguments: Any) -> object:
-        if not apps.ready:  # the clients start with one of the applications; the others may be setting up yet
+        if not apps.ready:  # clients start with one of the applications; others may still be loading
             apps.ready_event.wait()
         close_old_connections()
         try:
@@ -53,16 +53,16 @@ def _wrap(function: Callable[..., object]) -> Callable[..., object]:
 
 
 def client(name: str) -> Client[Any]:
-    """The client that WSNOVA_STATSD_CLIENTS has under this name; made at the first call, started by the server.
+    """The client with this name in WSNOVA_STATSD_CLIENTS; created at the first call, started by the server.
 
-    Raises ConfigurationError for an unknown name, and for a client that cannot be made.
+    Raises ConfigurationError for an unknown name, and for a client that cannot be created.
     """
     return site().client(name)
 
 
 def on_message(name: str) -> Callable[[Handler], Handler]:
-    """A decorator: the function is called with each message of the client of this name, one that was given by its URL.
-    The last one counts. Its module is to be imported in the `ready` of its application."""
+    """A decorator: the function is called with each message of the client with this name, if that is configured by a
+    URL. The last function counts. Import its module in the `ready` of its application."""
 
     def register(function: Handler) -> Handler:
         _handlers[name] = function
@@ -72,6 +72,6 @@ def on_message(name: str) -> Callable[[Handler], Handler]:
 
 
 def start() -> None:
-    """Start the Monitor and the clients, in a process that serves in a way nothing here knows of. What cannot be
-    started is logged. Started already: nothing happens."""
+    """Start the Monitor and the clients, in a process that serves in a way unknown here. What cannot be started is
+    logged. Does nothing if already started."""
     site().start()

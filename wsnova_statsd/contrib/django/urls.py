@@ -15,7 +15,8 @@ __all__ = ["app_name", "health", "urlpatterns"]
 
 
 def health(request: Any, *, live: bool = False) -> Any:
-    """200 with `status` ok or degraded; 503 if a client is closed or forked or, unless `live`, away for too long."""
+    """200 with `status` ok or degraded; 503 if a client is closed or forked or, unless `live`, disconnected for too
+    long."""
     status, text = site().health(live=live)
     return HttpResponse(text, status=status, content_type="application/json")
 

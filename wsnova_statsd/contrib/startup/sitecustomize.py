@@ -1,10 +1,10 @@
-"""The first thing that a Python runs under `wsnova-statsd run`: has the WebSocket libraries instrumented once they are
-imported, and hands over to the sitecustomize that would have run without it.
+"""The first module that a Python runs under `wsnova-statsd run`: it has the WebSocket libraries instrumented when they
+are imported, and then runs the sitecustomize that would have run without it.
 
-This folder is on PYTHONPATH for that, and no package. The program finds sys.path and sys.modules as they would be; no
-module is imported that it may want to import first, or to patch (gevent), and no frame of this page is in a traceback.
-Whatever fails leaves the program as it is. Any Python 3 may come here, also one without wsnova_statsd: no syntax of
-today, and no import but of what the interpreter has imported itself.
+This folder is on PYTHONPATH for that, and is no package. The program finds sys.path and sys.modules as they would be;
+no module is imported that it may want to import first, or to patch (gevent), and no frame of this file is in a
+traceback. A failure leaves the program unchanged. Any Python 3 may run this, also one without wsnova_statsd: no recent
+syntax, and no imports except of what the interpreter has already imported itself.
 """
 
 # mypy: allow-untyped-defs, allow-untyped-calls
@@ -15,11 +15,11 @@ import sys
 _OURS = "wsnova_statsd"
 _WATCHED = ("websocket", "websockets.sync.client", _OURS)
 _FOLDER = os.path.dirname(os.path.abspath(__file__))
-_state = {"importing": False}  # whether our own package is being executed: it imports one of the watched
+_state = {"importing": False}  # True while our own package is executed: it imports a watched module
 
 
 class _Finder:
-    """Finds what is watched by the other finders, and has it tell when it was executed."""
+    """Finds watched modules by the other finders, and wraps their execution."""
 
     def find_spec(self, name, path=None, target=None):
         if name not in _WATCHED:
@@ -35,14 +35,14 @@ class _Finder:
 
 
 class _Execution:
-    """A loader's exec_module, once, and what follows it."""
+    """Replaces a loader's exec_module once, and instruments afterwards."""
 
     def __init__(self, loader):
         self._loader = loader
 
     def __call__(self, module):
         name, loader = module.__name__, self._loader
-        del loader.exec_module  # of this loader; that of its class is called
+        del loader.exec_module  # from this loader, so that the method of its class is called
         _state["importing"] = _state["importing"] or name == _OURS
         try:
             loader.exec_module(module)
@@ -65,13 +65,13 @@ def _instrument():
 
 try:
     for _hidden in (_Finder.find_spec, _Execution.__call__):
-        # The frames of Python's importer are left out of tracebacks and warnings; they are known by their file.
+        # The frames of Python's importer are left out of tracebacks and warnings; Python recognises them by their file.
         _hidden.__code__ = _hidden.__code__.replace(co_filename="<frozen importlib._bootstrap_external>")
     sys.meta_path.insert(0, _Finder())
-    if any(name in sys.modules for name in _WATCHED):  # by a .pth file
+    if any(name in sys.modules for name in _WATCHED):  # imported by a .pth file
         _instrument()
-except Exception:  # a Python that is too old
+except Exception:  # this Python is too old
     pass
 sys.path[:] = [one for one in sys.path if one != _FOLDER]
 sys.modules.pop("sitecustomize", None)
-__import__("sitecustomize")  # the one that was there; if there is none, site knows this error
+__import__("sitecustomize")  # the original one; if there is none, site handles this error

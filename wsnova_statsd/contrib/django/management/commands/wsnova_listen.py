@@ -1,4 +1,4 @@
-"""`manage.py wsnova_listen NAME...`: clients of the settings in the foreground, as a worker."""
+"""`manage.py wsnova_listen NAME...`: runs clients of the settings in the foreground, as a worker."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ class Command(BaseCommand):
     """Runs until SIGTERM or Ctrl-C."""
 
     help: str = (
-        "Runs clients of WSNOVA_STATSD_CLIENTS, all without a name, until SIGTERM (status 0) or Ctrl-C (130). A client "
-        "that ends by itself ends the command with status 1; a setting or a name that is not usable is status 2."
+        "Runs the named clients of WSNOVA_STATSD_CLIENTS, or all, until SIGTERM (status 0) or Ctrl-C (130). A client "
+        "that ends by itself ends the command with status 1; an invalid setting or name ends it with status 2."
     )
 
     def add_arguments(self, parser: Any) -> None:
-        parser.add_argument("names", nargs="*", metavar="NAME", help="as in WSNOVA_STATSD_CLIENTS")
+        parser.add_argument("names", nargs="*", metavar="NAME", help="a client's name in WSNOVA_STATSD_CLIENTS")
         parser.add_argument("--health-file", metavar="PATH", help="touched every 5 s while the clients' threads live")
 
     def handle(self, *arguments: Any, **options: Any) -> None:
