@@ -159,7 +159,7 @@ class Agent:
         """Whether the reader reads, or would when thawed."""
         return self._process is not None and self._process.poll() is None
 
-    def heard(self) -> bool:
+    def observed(self) -> bool:
         """Whether anything was read in this life."""
         return os.pread(self._journal, 1, 0) != b"\0"
 

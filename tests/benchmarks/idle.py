@@ -32,8 +32,8 @@ _Connect = Callable[[Callable[[], object]], Callable[[], bool]]
 def _ours(url: str, ping_interval: float) -> _Connect:
     profile = ws.STANDARD.replace(ping_interval=ping_interval, pong_timeout=ping_interval / 2)
 
-    def connect(heard: Callable[[], object]) -> Callable[[], bool]:
-        client = ws.Client(url, profile=profile, protocol=ws.Protocol(), on_message=lambda message: heard())
+    def connect(observed: Callable[[], object]) -> Callable[[], bool]:
+        client = ws.Client(url, profile=profile, protocol=ws.Protocol(), on_message=lambda message: observed())
         client.start(30)
         return lambda: client.state is ws.State.CONNECTED
 
@@ -43,9 +43,9 @@ def _ours(url: str, ping_interval: float) -> _Connect:
 def _by_websocket_app(url: str, ping_interval: float) -> _Connect:
     options = {"ping_interval": ping_interval, "ping_timeout": ping_interval / 2}
 
-    def connect(heard: Callable[[], object]) -> Callable[[], bool]:
+    def connect(observed: Callable[[], object]) -> Callable[[], bool]:
         def message(app: object, text: object) -> None:
-            heard()
+            observed()
 
         app = websocket.WebSocketApp(url, on_message=message)
         threading.Thread(target=app.run_forever, kwargs=options, daemon=True).start()
@@ -60,10 +60,10 @@ _SIDES: dict[str, Callable[[str, float], _Connect]] = {"ours": _ours, "peer": _b
 def _open(connect: _Connect, clients: int) -> list[Callable[[], bool]]:
     """One after the other, each once the one before has its message; then a moment to settle."""
     opened = []
-    heard = threading.Semaphore(0)
+    observed = threading.Semaphore(0)
     for _ in range(clients):
-        opened.append(connect(heard.release))
-        if not heard.acquire(timeout=30):
+        opened.append(connect(observed.release))
+        if not observed.acquire(timeout=30):
             raise RuntimeError(f"client {len(opened)} got no message within 30 s")
     time.sleep(0.2)
     return opened

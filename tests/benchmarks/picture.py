@@ -89,13 +89,13 @@ def svg(rows: Iterable[Row], about: str) -> str:
         parts.append(_label(_MARGIN, y + 4, line, "small"))
         y += 18
     y += 10
-    told = " ".join(f"{row.subject}, against {row.against}: {ratio(row)}." for row in rows)
+    reported = " ".join(f"{row.subject}, against {row.against}: {ratio(row)}." for row in rows)
     return "\n".join(
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{y}" viewBox="0 0 {_WIDTH} {y}"'
             ' role="img" aria-labelledby="title description">',
             f'<title id="title">{_text(_HEAD)}</title>',
-            f'<desc id="description">{_text(f"{_LEGEND} {told}")}</desc>',
+            f'<desc id="description">{_text(f"{_LEGEND} {reported}")}</desc>',
             f"<style>{_STYLE}\n</style>",
             f'<rect class="ground" x="0.5" y="0.5" width="{_WIDTH - 1}" height="{y - 1}" rx="6"/>',
             _label(_MARGIN, 34, _HEAD, "head"),

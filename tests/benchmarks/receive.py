@@ -157,7 +157,7 @@ def receive(run: Run) -> Iterator[Row]:
         # percent must be distinguished: many rounds.
         standard = replace(run, rounds=run.choose(15, run.rounds)).alternate(
             {
-                "heard": lambda n: instrumented(feed.port, drain.port, ws.STANDARD, n),
+                "observed": lambda n: instrumented(feed.port, drain.port, ws.STANDARD, n),
                 "unheard": lambda n: unheard(feed.port, ws.STANDARD, n),
             },
             4 * n,
@@ -169,5 +169,5 @@ def receive(run: Run) -> Iterator[Row]:
     yield times_faster(f"{what} no telemetry, recv as it comes", ours, measured["bare, default"])
     yield times_cost(f"{what} ours, no handler (cost)", ours, measured["unheard"], at_most=2.6)
     yield times_cost(f"{what} with KPIs and alerts (cost)", measured["monitored"], ours, at_most=1.1)
-    heard, alone = standard["heard"], standard["unheard"]
-    yield times_cost("receive, standard profile | no handler (cost)", heard, alone, at_most=1.1)
+    observed, alone = standard["observed"], standard["unheard"]
+    yield times_cost("receive, standard profile | no handler (cost)", observed, alone, at_most=1.1)

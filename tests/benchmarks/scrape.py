@@ -107,10 +107,10 @@ def scrape(run: Run) -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as folder:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
         try:
-            told = run_child("scrape", str(run.choose(_COUNTED, _COUNTED // 10)))
+            reported = run_child("scrape", str(run.choose(_COUNTED, _COUNTED // 10)))
         finally:
             del os.environ["PROMETHEUS_MULTIPROC_DIR"]
-    yield Row("an event of a message, multiprocess mode alone", unit="ns", ours=float(told))
+    yield Row("an event of a message, multiprocess mode alone", unit="ns", ours=float(reported))
 
 
 if __name__ == "__main__":

@@ -107,17 +107,17 @@ class Soak:
             for agent in (self.unix, self.udp):
                 if not agent.running:  # its journal is full, after a long while without a fault
                     self._renew(agent, Agent.stop)
-        told: list[dict[str, Any]] = []
+        reported: list[dict[str, Any]] = []
         for worker in workers:
             assert worker.stdin is not None
             worker.stdin.close()  # all at once: each waits for what it has pending
             worker.stdin = None
         for name, worker in zip(_WORKERS, workers, strict=True):
             said, _ = worker.communicate(timeout=_END)
-            told += json.loads(said) if said else [{"process": name}]
+            reported += json.loads(said) if said else [{"process": name}]
         for agent in (self.unix, self.udp):
             agent.stop()
-        return Sheet(told, {"unix": self.unix.audit, "udp": self.udp.audit})
+        return Sheet(reported, {"unix": self.unix.audit, "udp": self.udp.audit})
 
     def _either(self) -> Agent:
         return self._random.choice((self.unix, self.udp))

@@ -72,10 +72,10 @@ class Sheet:
     """`processes` are the sheets of workers and their children, `audits` what the Agent of each way saw."""
 
     def __init__(self, processes: Iterable[Mapping[str, Any]], audits: Mapping[str, Audit]) -> None:
-        told = list(processes)
+        reported = list(processes)
         self.audits = audits
-        self.processes = [one for one in told if "counts" in one]
-        self.faults = [f"{one['process']} hung, or told nothing" for one in told if "counts" not in one]
+        self.processes = [one for one in reported if "counts" in one]
+        self.faults = [f"{one['process']} hung, or reported nothing" for one in reported if "counts" not in one]
         self.lines: list[Line] = []
         self.links: Counter[str] = Counter()
         for one in self.processes:
@@ -89,13 +89,13 @@ class Sheet:
     def _way(self, way: str, audit: Audit) -> None:
         read, unread = _by_process(audit.read), _by_process(audit.unread)
         for one in self.processes:
-            name, counts, told = one["process"], one["counts"], one["ways"][way]
+            name, counts, reported = one["process"], one["counts"], one["ways"][way]
             came, died = read.pop(name, Counter()), unread.pop(name, Counter())
             line = Line(
                 name,
                 way,
                 sum(amount for metric, amount in counts.items() if metric in COUNTED),
-                **told,
+                **reported,
                 received=sum(amount for metric, amount in came.items() if metric in COUNTED),
                 unread=sum(amount for metric, amount in died.items() if metric in COUNTED),
             )

@@ -42,7 +42,7 @@ class Truth:
         self._links[client_id] = link = Link(self)
         return link
 
-    def heard(self, event: str, measurements: Mapping[str, Any], metadata: Mapping[str, Any]) -> None:
+    def observed(self, event: str, measurements: Mapping[str, Any], metadata: Mapping[str, Any]) -> None:
         """One event, in the thread that emits it."""
         for one in _BY_EVENT.get(event, ()):
             self.add(one.name, 1 if one.kind == "counter" else measurements[str(one.measurement)])

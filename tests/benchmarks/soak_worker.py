@@ -48,7 +48,7 @@ class Worker:
         self.children: dict[str, dict[str, Any]] = {}  # by name; those that hung by process id
         self._url = url
         self._bus = bus = ws.Bus()
-        bus.attach_many("soak", {one.event for one in METRICS}, self._heard)
+        bus.attach_many("soak", {one.event for one in METRICS}, self._observed)
         udp: dict[str, Any] = {"host": "127.0.0.1", "port": port}
         # `stats` says nothing of metrics that are not counters; their sums are compared on arrival.
         self._rest = ws.StatsdReporter(REST, socket_path=unix, bus=bus)
@@ -57,8 +57,8 @@ class Worker:
             "udp": ws.StatsdReporter(COUNTERS, **udp, bus=bus),
         }
 
-    def _heard(self, event: str, measurements: Any, metadata: Any, config: Any) -> None:
-        self.truth.heard(event, measurements, metadata)
+    def _observed(self, event: str, measurements: Any, metadata: Any, config: Any) -> None:
+        self.truth.observed(event, measurements, metadata)
 
     def start(self) -> None:
         for reporter in (*self._ways.values(), self._rest):
@@ -158,13 +158,13 @@ class Worker:
                     finally:
                         os._exit(0)
             os.close(writes)
-            told = _told(reads)
-            if told is None:
+            reported = _reported(reads)
+            if reported is None:
                 self.children[str(pid)] = {"process": name, "hung": True}
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             else:
-                self.children[name] = together(self.children[name], told) if name in self.children else told
+                self.children[name] = together(self.children[name], reported) if name in self.children else reported
             if number % 2:
                 child.join()
             else:
@@ -209,7 +209,7 @@ def together(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
     return {**one, "counts": counts, "ways": ways, "settled": one["settled"] and other["settled"]}
 
 
-def _told(reads: int) -> dict[str, Any] | None:
+def _reported(reads: int) -> dict[str, Any] | None:
     """What a child wrote until its end; None if that does not come in time, or is empty."""
     deadline, data = time.monotonic() + _CHILD, b""
     try:

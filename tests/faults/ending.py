@@ -89,15 +89,15 @@ class Program:
     def wait_for(self, text: str, times: int = 1) -> None:
         """Until it has printed this so many times, on either stream."""
         there = until(lambda: (self.said + self.errors).count(text) >= times or not self.running, PATIENCE)
-        assert there, self.told()
-        assert (self.said + self.errors).count(text) >= times, self.told()
+        assert there, self.reported()
+        assert (self.said + self.errors).count(text) >= times, self.reported()
 
     @property
     def running(self) -> bool:
         """Whether it has not ended yet."""
         return self._process.poll() is None
 
-    def told(self) -> str:
+    def reported(self) -> str:
         """Both streams, for a failure's message."""
         return f"it said:\n{self.said[-3000:]}\nand on standard error:\n{self.errors[-6000:]}"
 
@@ -113,5 +113,5 @@ class Program:
         try:
             code = self._process.wait(PATIENCE)
         except subprocess.TimeoutExpired as error:
-            raise AssertionError(f"it did not end; {self.told()}") from error
+            raise AssertionError(f"it did not end; {self.reported()}") from error
         return Ended(time.monotonic() - began, code, self.said, self.errors)

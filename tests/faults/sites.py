@@ -38,8 +38,8 @@ def versions(library: str) -> list[Any]:
     found = sorted(folder.glob(f"{library}-*/lib/python*/site-packages"))
     others = [pytest.param(str(one), id=one.parts[-4]) for one in found]
     if not others:
-        told = f"WSNOVA_VERSIONS names no folder with virtual environments such as {library}-4.2"
-        others = [pytest.param("", id="other versions", marks=pytest.mark.skip(reason=told))]
+        reported = f"WSNOVA_VERSIONS names no folder with virtual environments such as {library}-4.2"
+        others = [pytest.param("", id="other versions", marks=pytest.mark.skip(reason=reported))]
     return [installed, *others]
 
 
@@ -57,7 +57,7 @@ class Site(Program):
 
     def get(self, path: str, expected: int = 200) -> dict[str, Any]:
         """The JSON of a page, once the server listens and answers with this status."""
-        deadline, told = time.monotonic() + PATIENCE, ""
+        deadline, reported = time.monotonic() + PATIENCE, ""
         while time.monotonic() < deadline and self.running:
             try:
                 with urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=PATIENCE) as answer:
@@ -70,9 +70,9 @@ class Site(Program):
             if status == expected:
                 made: dict[str, Any] = json.loads(text)
                 return made
-            told = f"{status}: {text!r}"
+            reported = f"{status}: {text!r}"
             time.sleep(0.05)
-        raise AssertionError(f"{path} answered {told or 'nothing'}; {self.told()}")
+        raise AssertionError(f"{path} answered {reported or 'nothing'}; {self.reported()}")
 
     def ctrl_c(self) -> Ended:
         """As a terminal does it: to all processes of the session."""

@@ -44,7 +44,7 @@ def count(number: int) -> None:
 def stay() -> None:
     """The last one: under way when the worker gets its signal."""
     DONE.joinpath("stay").touch()
-    assert until(DONE.joinpath("told").exists, 60)
+    assert until(DONE.joinpath("reported").exists, 60)
     _count(-1)
 
 

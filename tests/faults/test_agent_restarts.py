@@ -156,7 +156,7 @@ def test_fifty_restarts_of_an_agent_that_drains_lose_nothing_and_double_nothing(
     with Load(agent) as load:
         for _ in range(RESTARTS):
             agent.start()
-            assert until(agent.heard, 10)
+            assert until(agent.observed, 10)
             agent.stop()
             assert load.refused()
         emitted = _in_all(load, agent)
@@ -172,7 +172,7 @@ def test_an_agent_that_is_killed_loses_at_most_its_unread_queue(agent: Agent) ->
     with Load(agent) as load:
         for number in range(KILLS):
             agent.start()
-            assert until(agent.heard, 10)
+            assert until(agent.observed, 10)
             if number % 2:
                 agent.freeze()
                 assert until(agent.queued, 10)
@@ -208,7 +208,7 @@ def test_counts_wait_while_the_agent_reads_nothing(unix: Agent) -> None:
     again."""
     with Load(unix) as load:
         unix.start()
-        assert until(unix.heard, 10)
+        assert until(unix.observed, 10)
         unix.freeze()
         assert load.refused()
         pending = load.reporter.stats.pending
@@ -226,7 +226,7 @@ def test_counts_wait_while_the_socket_file_is_gone(unix: Agent) -> None:
     """The Agent ends and removes its file; the next one makes a new file, which is found."""
     with Load(unix) as load:
         unix.start()
-        assert until(unix.heard, 10)
+        assert until(unix.observed, 10)
         unix.stop()
         assert isinstance(unix.address, Path)
         unix.address.unlink()

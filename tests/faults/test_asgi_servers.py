@@ -46,7 +46,7 @@ def _served(agent: DogStatsDReceiver, source: WebSocketServer, folder: Path, mod
     command = ("-m", "uvicorn", "--workers", str(WORKERS), "--uds", path, f"{module}:app")
     with Run(agent, source.url, folder, *command) as program:
         assert until(lambda: program.errors.count("startup complete") == WORKERS and answers(path), PATIENCE), (
-            program.told()
+            program.reported()
         )
         yield program
 
@@ -77,6 +77,6 @@ def test_a_feed_that_is_down_at_boot_delays_no_worker(agent: DogStatsDReceiver, 
         with _served(agent, source, tmp_path, "shop") as program:
             assert get(str(tmp_path / "http.socket"))["feed"]["status"] == "degraded"
             source.start()
-            assert until(lambda: agent.count("websocket.connection.completed") == WORKERS, PATIENCE), program.told()
+            assert until(lambda: agent.count("websocket.connection.completed") == WORKERS, PATIENCE), program.reported()
             assert source.connections == WORKERS
             assert "Traceback" not in program.errors

@@ -45,11 +45,11 @@ def _starts_in_vain(client: ws.Client, log: EventLog, until: str) -> None:
     """Start a client that cannot connect, and close it after the first event of this name."""
     with ThreadPoolExecutor(1) as pool:
         starting = pool.submit(client.start, PATIENCE)
-        told = log.wait_for(until, 1, PATIENCE)
+        reported = log.wait_for(until, 1, PATIENCE)
         client.close()
         with pytest.raises(errors.ConnectionFailed):
             starting.result(PATIENCE)
-    assert told
+    assert reported
 
 
 def _first_fault(client: ws.Client, log: EventLog) -> str:

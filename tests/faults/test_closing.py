@@ -106,13 +106,13 @@ def test_closing_ends_a_wait_of_a_minute_at_once_and_is_no_failure() -> None:
 
 def test_closing_ends_a_dial_into_a_black_hole_at_once() -> None:
     """start() in another thread raises that the client was closed, not that its timeout passed."""
-    told = list[Exception]()
+    reported = list[Exception]()
 
     def start() -> None:
         try:
             client.start(20.0)
         except ws.errors.ConnectionFailed as error:
-            told.append(error)
+            reported.append(error)
 
     with black_hole() as (host, port):
         client = ws.Client(f"ws://{host}:{port}", profile=QUICK)
@@ -123,7 +123,7 @@ def test_closing_ends_a_dial_into_a_black_hole_at_once() -> None:
         client.close()
         assert time.monotonic() - began < LATE
         starter.join(2.0)
-        assert "closed" in str(told[0])
+        assert "closed" in str(reported[0])
         assert client.state is ws.State.CLOSED
 
 

@@ -63,8 +63,8 @@ def test_a_loop_holds_the_client_it_iterates_over() -> None:
         assert got == [1, 2, 3]
 
 
-@pytest.mark.parametrize("heard", [False, True], ids=["nobody hears", "all is heard of"])
-def test_what_was_passed_to_the_client_may_refer_to_it(heard: bool) -> None:
+@pytest.mark.parametrize("observed", [False, True], ids=["no handler", "a handler of all"])
+def test_what_was_passed_to_the_client_may_refer_to_it(observed: bool) -> None:
     """An application that is its own on_error, login and protocol: nothing of ours references it, while renewals are
     due and the watchdog for stuck handlers checks."""
     bus = ws.Bus()
@@ -93,7 +93,7 @@ def test_what_was_passed_to_the_client_may_refer_to_it(heard: bool) -> None:
         assert app.client.receive(5.0) == {"n": 1}
         return weakref.ref(app)
 
-    if heard:
+    if observed:
         bus.attach_many("ear", list(events.CATALOGUE), lambda *_: None)
     with WebSocketServer(echo) as server, capture_events("websockex_nova.connection", bus=bus) as log:
         with _warned(1):

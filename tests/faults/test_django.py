@@ -244,16 +244,20 @@ def test_under_a_server_unusable_settings_are_logged_and_the_site_goes_on(
         site.wait_for(ALL, times=2)
         page: dict[str, Any] = site.get("/health/", 503)
         ended = site.end(signal.SIGTERM)
-    told = "feeds.live.fails raised LookupError: no such venue"
-    assert [(one["client_id"], one["state"], one["error"]) for one in page["clients"]][-1] == ("bad", "closed", told)
-    assert ended.errors.count(told) == 1
+    reported = "feeds.live.fails raised LookupError: no such venue"
+    assert [(one["client_id"], one["state"], one["error"]) for one in page["clients"]][-1] == (
+        "bad",
+        "closed",
+        reported,
+    )
+    assert ended.errors.count(reported) == 1
     assert "WSNOVA_STATSD_NO is no setting" in ended.errors
     assert "Traceback" not in ended.errors
 
 
 @installed
 @pytest.mark.parametrize(
-    ("names", "status", "told"),
+    ("names", "status", "reported"),
     [(["md-3"], 2, "CommandError: the client's name is 'md-3'; allowed: md-1, md-2; did you mean 'md-"), ([], 0, ALL)],
 )
 def test_the_worker_runs_all_clients_or_says_which_exist(
@@ -263,13 +267,13 @@ def test_the_worker_runs_all_clients_or_says_which_exist(
     where: str,
     names: list[str],
     status: int,
-    told: str,
+    reported: str,
 ) -> None:
     """In one sentence; its health file shows that it lives."""
     path = folder / "alive"
     command = ("-m", "django", "wsnova_listen", "--health-file", str(path), *names)
     with _site(agent, folder, where, feed.url, *command) as site:
-        site.wait_for(told, times=1 if names else 2)
+        site.wait_for(reported, times=1 if names else 2)
         assert names or until(path.exists, PATIENCE)
         ended = site.end(None if names else signal.SIGTERM)
     assert ended.code == status

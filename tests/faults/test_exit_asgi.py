@@ -33,11 +33,11 @@ class Server(Program):
         super().__init__(agent, *commands[name], measured=False)
         started = 1 if "one" in name else WORKERS
         there = until(lambda: self.errors.count("Application startup complete") == started, PATIENCE)
-        assert there, self.told()
+        assert there, self.reported()
 
 
 def _ended(server: Server, agent: DogStatsDReceiver) -> Ended:
-    assert answered(server.path, REQUESTS, timeout=PATIENCE) == REQUESTS, server.told()
+    assert answered(server.path, REQUESTS, timeout=PATIENCE) == REQUESTS, server.reported()
     ended = server.end(signal.SIGTERM)
     agent.stop()  # reads what has arrived
     return ended

@@ -35,10 +35,10 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, tuple[E
             program = Program(agent, *WORKER, *QUIET, *options, DONE=str(done), TASKS=str(TASKS))
             started[run] = stack.enter_context(program), agent, done
         for program, _, done in started.values():
-            assert until(lambda done=done: len(list(done.iterdir())) > TASKS, PATIENCE), program.told()  # type: ignore[misc]
+            assert until(lambda done=done: len(list(done.iterdir())) > TASKS, PATIENCE), program.reported()  # type: ignore[misc]
             program.signal(signal.SIGTERM)
             program.wait_for("Warm shutdown")
-            done.joinpath("told").touch()
+            done.joinpath("reported").touch()
         ended = {run: (program.end(), agent) for run, (program, agent, _) in started.items()}
         for _, agent in ended.values():
             agent.stop()  # reads what has arrived

@@ -67,7 +67,7 @@ def test_a_worker_that_is_shut_down_ends_with_its_job(redis: str, tmp_path: Path
     with DogStatsDReceiver(str(tmp_path / "dsd.socket")) as agent:
         with Program(agent, "-c", RQ, "worker", "--url", f"unix://{redis}") as program:
             # one job is done, and others follow
-            assert until(lambda: agent.count("orders") >= COUNTS, PATIENCE), program.told()
+            assert until(lambda: agent.count("orders") >= COUNTS, PATIENCE), program.reported()
             ended = program.end(signal.SIGTERM)
         agent.stop()
         counted = agent.count("orders")

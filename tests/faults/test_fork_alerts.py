@@ -8,12 +8,12 @@ import wsnova_statsd as ws
 from wsnova_statsd.insight.alerts import Alerts
 
 warnings.simplefilter("ignore")
-told = []
+reported = []
 
 
 class Agent:
     def event(self, title, *_arguments, **_more):
-        told.append(title)
+        reported.append(title)
 
     def increment(self, *_arguments):
         pass
@@ -48,14 +48,14 @@ threading.Thread(target=emit, args=(155,)).start()
 judging.wait(30)
 pid = os.fork()
 if pid == 0:
-    told.clear()
+    reported.clear()
     emit(170)  # the parent's threads that judge and call the function are not here
     deadline = threading.Event()
-    while len(told) < 2:
+    while len(reported) < 2:
         deadline.wait(0.01)
     alerts.stop(30)
-    good = told == ["Slow message processing: 170.0ms for b", "Recovered: slow message processing for b"]
-    os._exit(0 if good and called == told else 1)
+    good = reported == ["Slow message processing: 170.0ms for b", "Recovered: slow message processing for b"]
+    os._exit(0 if good and called == reported else 1)
 go.set()
 print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 """

@@ -33,9 +33,9 @@ def _raised(call: Callable[[], object]) -> str:
 @pytest.mark.parametrize("mode", ["callback", "iteration"])
 def test_a_child_has_a_forked_client_and_the_parents_connection_lives_on(fork: Fork, mode: str) -> None:
     """State FORKED, send raises Forked, the descriptor is closed, closing sends nothing; the parent is still served."""
-    got, told = list[Any](), list[str]()
+    got, reported = list[Any](), list[str]()
     bus = ws.Bus()
-    bus.attach_many("ear", list(ws.events.CATALOGUE), lambda event, *_: told.append(event))
+    bus.attach_many("ear", list(ws.events.CATALOGUE), lambda event, *_: reported.append(event))
     pinged = threading.Event()
 
     def echo_and_ping(connection: ScriptedConnection) -> None:
@@ -53,13 +53,13 @@ def test_a_child_has_a_forked_client_and_the_parents_connection_lives_on(fork: F
         (descriptor,) = descriptors_to(server.port)
         child = Child(fork)
         if child.pid == 0:
-            before = len(told)  # the parent may have emitted its sums of a second meanwhile
+            before = len(reported)  # the parent may have emitted its sums of a second meanwhile
             child.tell("state", client.state.name)
             child.tell("raised", _raised(lambda: client.send_text("x")), _raised(client.reconnect))
             child.tell("waited", client.wait(0.2), client.wanted)
             client.close()
             child.tell("closed", _raised(lambda: os.fstat(descriptor)), client.state.name)
-            child.tell("events", told[before:])
+            child.tell("events", reported[before:])
             child.end()
         assert child.said() == [
             ["state", "FORKED"],

@@ -84,10 +84,10 @@ def test_a_child_counts_afresh_and_the_parent_goes_on(
         child.tell([one.name for one in threading.enumerate() if one.name == "wsnova-flush"])
         child.tell(reporter.flush(), reporter.stats.pending, reporter.stats.delivered)
         child.end()
-    told = child.said()
-    assert told[0] == [7, 0, 0, 1]
-    assert told[1] == [["wsnova-flush"]]
-    assert told[2][:2] == [True, 0]
+    reported = child.said()
+    assert reported[0] == [7, 0, 0, 1]
+    assert reported[1] == [["wsnova-flush"]]
+    assert reported[2][:2] == [True, 0]
     assert reporter.stats == before
     assert reporter.flush()
     agent.stop()
@@ -251,10 +251,10 @@ with DogStatsDReceiver() as agent:
             child(writing)
         os.close(writing)
         with open(reading) as answer:
-            told = json.loads(answer.read() or '["it hung"]')
+            reported = json.loads(answer.read() or '["it hung"]')
         os.waitpid(pid, 0)
-        assert told[:2] == [True, 0], told
-        slowest = max(slowest, told[2])
+        assert reported[:2] == [True, 0], reported
+        slowest = max(slowest, reported[2])
     ending.set()
     for one in threads:
         one.join(20)
@@ -276,6 +276,6 @@ def test_no_lock_that_busy_threads_hold_hangs_a_child() -> None:
 
     With hooks only: without them CPython's own locks hang a child of busy threads.
     """
-    told = run_script(HAMMER, 50.0, "50")
-    print(told)
-    assert told.startswith("50 forks")
+    reported = run_script(HAMMER, 50.0, "50")
+    print(reported)
+    assert reported.startswith("50 forks")

@@ -38,7 +38,7 @@ class Gunicorn:
         command = ("-m", "gunicorn", "shop:application", "--workers", str(WORKERS), "--bind", f"unix:{self.path}")
         given = ("--config", str(self.folder / config), "--no-control-socket", *options)
         program = Run(self.agent, self.feed.url, self.folder, *command, *given)
-        assert until(lambda: answers(self.path), PATIENCE), program.told()
+        assert until(lambda: answers(self.path), PATIENCE), program.reported()
         return program
 
     def connected(self, links: int, among: int | Callable[[], int]) -> bool:
@@ -83,7 +83,7 @@ def test_each_worker_has_the_client_once_and_the_master_none(
     """Two connections at the feed, two hundred messages and two ends at the Agent, which sees two workers;
     with your own hooks too."""
     with gunicorn.run(*options, config=config) as program:
-        assert gunicorn.connected(WORKERS, among=WORKERS), program.told()
+        assert gunicorn.connected(WORKERS, among=WORKERS), program.reported()
         assert until(lambda: len(gunicorn.workers()) == WORKERS, PATIENCE), gunicorn.workers()
         ended = gunicorn.ended(program)
     assert ended.code == 0
@@ -97,9 +97,9 @@ def test_each_worker_has_the_client_once_and_the_master_none(
 def test_a_reload_ends_each_link_and_makes_a_new_one(options: tuple[str, ...], gunicorn: Gunicorn) -> None:
     """HUP: new workers, as many connections as before, and nothing is lost."""
     with gunicorn.run(*options) as program:
-        assert gunicorn.connected(WORKERS, among=WORKERS), program.told()
+        assert gunicorn.connected(WORKERS, among=WORKERS), program.reported()
         program.signal(signal.SIGHUP)
-        assert gunicorn.connected(WORKERS, among=2 * WORKERS), program.told()
+        assert gunicorn.connected(WORKERS, among=2 * WORKERS), program.reported()
         gunicorn.ended(program)
     assert gunicorn.feed.connections == 2 * WORKERS
     assert gunicorn.count(RECEIVED) == 2 * WORKERS * len(MESSAGES)
@@ -115,12 +115,12 @@ def test_workers_that_are_replaced_leave_nothing_open(options: tuple[str, ...], 
             return program.errors.count("Booting worker")
 
         for _ in range(3):
-            assert gunicorn.connected(WORKERS, among=booted), program.told()
+            assert gunicorn.connected(WORKERS, among=booted), program.reported()
             before = booted()
             for _ in range(8):  # ends at least one worker, and none that has just begun
                 get(gunicorn.path)
             assert until(lambda before=before: booted() > before, PATIENCE)  # type: ignore[misc]
-        assert gunicorn.connected(WORKERS, among=booted), program.told()
+        assert gunicorn.connected(WORKERS, among=booted), program.reported()
         workers = booted()
         gunicorn.ended(program)
     assert workers >= 5
@@ -132,7 +132,7 @@ def test_workers_that_are_replaced_leave_nothing_open(options: tuple[str, ...], 
 def test_ctrl_c_ends_it_with_nothing_lost(gunicorn: Gunicorn) -> None:
     """SIGINT reaches the master and both workers at once, as from a terminal."""
     with gunicorn.run() as program:
-        assert gunicorn.connected(WORKERS, among=WORKERS), program.told()
+        assert gunicorn.connected(WORKERS, among=WORKERS), program.reported()
         # no request is under way then, which gunicorn would break off with a traceback
         assert until(lambda: gunicorn.count(RECEIVED) == WORKERS * len(MESSAGES), PATIENCE)
         os.killpg(program.pid, signal.SIGINT)
@@ -151,7 +151,7 @@ def test_a_feed_that_is_down_at_boot_delays_nothing(options: tuple[str, ...], gu
         assert (health["status"], health["connected_since"]) == ("degraded", None)
         gunicorn.feed.start()
         assert gunicorn.feed.url == url
-        assert gunicorn.connected(WORKERS, among=WORKERS), program.told()
+        assert gunicorn.connected(WORKERS, among=WORKERS), program.reported()
         gunicorn.ended(program)
     assert gunicorn.count("websocket.connection.completed") == WORKERS
 
@@ -164,7 +164,7 @@ def test_other_kinds_of_workers_do_the_same(kind: str, gunicorn: Gunicorn) -> No
     config = gunicorn.folder / "gunicorn.conf.py"
     config.write_text(patch + config.read_text(encoding="utf-8"), encoding="utf-8")
     with gunicorn.run("--worker-class", kind) as program:
-        assert gunicorn.connected(WORKERS, among=WORKERS), program.told()
+        assert gunicorn.connected(WORKERS, among=WORKERS), program.reported()
         gunicorn.ended(program)
     assert gunicorn.count(RECEIVED) == WORKERS * len(MESSAGES)
     assert gunicorn.count("websocket.connection.disconnected", "reason:shutdown") == WORKERS

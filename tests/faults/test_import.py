@@ -31,27 +31,27 @@ import _thread, json, os, sys, threading
 def descriptors():
     return sorted(os.listdir("/dev/fd"))
 
-heard = []
+observed = []
 def listen(event, args):
     if event.startswith(("socket.", "subprocess.", "os.fork", "os.exec", "os.posix_spawn")):
-        heard.append(event)
+        observed.append(event)
 before = descriptors()
 loaded = set(sys.modules)
 sys.addaudithook(listen)
 def hear(name, start):  # Python 3.11 audits no thread
-    return lambda *args, **options: (heard.append(name), start(*args, **options))[1]
+    return lambda *args, **options: (observed.append(name), start(*args, **options))[1]
 threading.Thread.start = hear("thread", threading.Thread.start)
 _thread.start_new_thread = hear("thread", _thread.start_new_thread)
 import wsnova_statsd
-during = list(heard)
+during = list(observed)
 threads = [thread.name for thread in threading.enumerate()]
 after = descriptors()
 import socket
 socket.socket().close()
 threading.Thread(target=int).start()
 print(json.dumps({
-    "heard": during,
-    "control": heard[len(during):],
+    "observed": during,
+    "control": observed[len(during):],
     "threads": threads,
     "descriptors": [before, after],
     "modules": sorted(set(sys.modules) - loaded),
@@ -86,7 +86,7 @@ def test_the_recording_works(imported: Any) -> None:
 def test_importing_starts_no_thread_and_no_process(imported: Any) -> None:
     """One thread before, the same after, and none in between."""
     assert imported["threads"] == ["MainThread"]
-    assert [event for event in imported["heard"] if not event.startswith("socket.")] == []
+    assert [event for event in imported["observed"] if not event.startswith("socket.")] == []
 
 
 def test_importing_opens_no_socket_and_no_descriptor(imported: Any) -> None:
@@ -94,7 +94,7 @@ def test_importing_opens_no_socket_and_no_descriptor(imported: Any) -> None:
     before, after = imported["descriptors"]
     assert len(before) >= 3
     assert after == before
-    assert [event for event in imported["heard"] if event.startswith("socket.")] == []
+    assert [event for event in imported["observed"] if event.startswith("socket.")] == []
 
 
 @pytest.mark.parametrize("library", LAZY)

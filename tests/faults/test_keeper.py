@@ -128,8 +128,8 @@ def test_a_slow_telemetry_handler_delays_no_heartbeat() -> None:
     """Handlers of heartbeat and message events that take a second: the server's pings are answered in time."""
     script = Impatient(pings=8, messages_per_ping=1)
     bus = ws.Bus()
-    heard = [events.HEARTBEAT_SENT, events.HEARTBEAT_RECEIVED, events.MESSAGE_RECEIVED]
-    bus.attach_many("slow", heard, lambda *event: script.finished.wait(1.0))
+    observed = [events.HEARTBEAT_SENT, events.HEARTBEAT_RECEIVED, events.MESSAGE_RECEIVED]
+    bus.attach_many("slow", observed, lambda *event: script.finished.wait(1.0))
     profile = QUICK.replace(ping_interval=0.5, pong_timeout=1.0)
     with WebSocketServer(script) as server:
         client = ws.Client(server.url, profile=profile, on_message=lambda message: None, bus=bus).start()
@@ -164,10 +164,10 @@ def test_a_full_buffer_stops_the_reading_is_emitted_and_reading_goes_on(payload:
         assert log.wait_for(events.ERROR_OCCURRED, 1, PATIENCE)
         # More than twice the pong's timeout, and nothing is read
         assert not log.wait_for(events.CONNECTION_DISCONNECTED, 1, 1.0)
-        told = log.of(events.ERROR_OCCURRED)
-        assert len(told) == 1, "it is emitted once while the owner is away"
-        assert told[0].metadata["error_type"] == "handler"
-        (weight,) = re.findall(r"BufferFull.* (\d+) bytes wait", told[0].metadata["error"])
+        reported = log.of(events.ERROR_OCCURRED)
+        assert len(reported) == 1, "it is emitted once while the owner is away"
+        assert reported[0].metadata["error_type"] == "handler"
+        (weight,) = re.findall(r"BufferFull.* (\d+) bytes wait", reported[0].metadata["error"])
         in_one_read = 65536 // (len(payload) + 2) * (len(payload) + 100)
         assert limit * 3 // 4 < int(weight) <= limit + in_one_read
         release.set()

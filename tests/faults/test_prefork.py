@@ -48,7 +48,7 @@ class Gunicorn(Program):
             gone = self.errors.count("Worker exiting")
             return gone >= ended and self.errors.count("Worker ready") == self.errors.count("Booting") == WORKERS + gone
 
-        assert until(settled, PATIENCE), self.told()
+        assert until(settled, PATIENCE), self.reported()
 
     def requests(self, number: int) -> int:
         """How many of so many requests were answered."""

@@ -58,7 +58,7 @@ class Gunicorn(Program):
             gone = self.errors.count("Worker exiting")
             return gone >= ended and self.errors.count("Worker ready") == self.errors.count("Booting") == WORKERS + gone
 
-        assert until(settled, PATIENCE), self.told()
+        assert until(settled, PATIENCE), self.reported()
 
     def get(self, path: str) -> str:
         """The body of an answer of any worker."""

@@ -74,9 +74,9 @@ def test_the_health_file_is_touched_while_the_feed_is_down(agent: DogStatsDRecei
     """The feed does not run at first; the start does not wait for it, and SIGTERM ends it with status 0."""
     path = tmp_path / "alive"
     with _worker(agent, tmp_path, "ws://127.0.0.1:1", "--health-file", str(path)) as program:
-        assert until(path.exists, PATIENCE), program.told()
+        assert until(path.exists, PATIENCE), program.reported()
         path.unlink()
-        assert until(path.exists, 10), program.told()
+        assert until(path.exists, 10), program.reported()
         ended = program.end(signal.SIGTERM)
     assert ended.code == 0
     assert ended.errors.count("WARNING wsnova_statsd.client.faults: client md-1: not connected yet") == 1

@@ -18,10 +18,10 @@ class Agent:
         pass
 
 
-told, arrived, emitted = [], 0, 0
+reported, arrived, emitted = [], 0, 0
 bus = ws.Bus()
 rule = ws.alerts.SlowProcessing(cool_down=0.05)
-alerts = Alerts([rule], Agent(), [Agent(), told.append], bus=bus).start()
+alerts = Alerts([rule], Agent(), [Agent(), reported.append], bus=bus).start()
 tracker = ws.KpiTracker("financial", bus).start()
 SUMS = {"count": 1, "errors": 0, "process_time": 5, "process_time_max": 5, "window": 1_000_000_000}
 
@@ -52,7 +52,7 @@ signal.setitimer(signal.ITIMER_REAL, 0)
 
 until(lambda: not alerts.figures.open, 20)  # the clock's thread tells what the last cool-down held back
 alerts.stop(20)
-slow = sum(alert.count for alert in told if alert.alert_type == "warning")
+slow = sum(alert.count for alert in reported if alert.alert_type == "warning")
 messages = next(row.n for row in tracker.report() if row.key == "throughput_per_s")
 print(arrived > 100, messages == arrived + rounds, bus.handler_errors, alerts.figures.lost, alerts.figures.unusable)
 print(slow == arrived + rounds)

@@ -31,14 +31,14 @@ def _ignore(message: Any) -> None:
 
 
 @contextmanager
-def _connected(told: list[Exception], **options: Any) -> Iterator[tuple[ws.Client, WebSocketServer, EventLog]]:
+def _connected(reported: list[Exception], **options: Any) -> Iterator[tuple[ws.Client, WebSocketServer, EventLog]]:
     bus = ws.Bus()
     with WebSocketServer(options.pop("script", echo)) as server, capture_events("websockex_nova", bus=bus) as log:
         client = ws.Client(
             server.url,
             client_id="md-1",
             profile=QUICK,
-            on_error=told.append,
+            on_error=reported.append,
             bus=bus,
             **{"on_message": _ignore} | options,
         )
@@ -79,8 +79,8 @@ def test_any_exception_of_a_dial_costs_one_try(
 ) -> None:
     """Emitted, and retried: in making the dial, in connecting, in the upgrade, and when the link is passed to the
     keeper."""
-    told = list[Exception]()
-    with _connected(told, on_message=on_message) as (client, server, log):
+    reported = list[Exception]()
+    with _connected(reported, on_message=on_message) as (client, server, log):
         with monkeypatch.context() as patched:
             target: Any = {"connect": Dial, "watch": KEEPER}.get(place, dialer_module)
             patched.setattr(target, place, _times(2, error, getattr(target, place)))
@@ -90,7 +90,7 @@ def test_any_exception_of_a_dial_costs_one_try(
                 messages.start()
             assert log.wait_for(events.CONNECTION_RECONNECT_SUCCESS)
         assert client.state is ws.State.CONNECTED
-        assert [type(error).__name__ in str(one) for one in told] == [False, True, True]
+        assert [type(error).__name__ in str(one) for one in reported] == [False, True, True]
         assert log.count(events.CONNECTION_RECONNECT_FAILED) == 2
         assert server.wait_for(lambda: server.open_connections == 1)
         client.close()
@@ -142,14 +142,14 @@ def test_a_handler_that_exits_ends_the_client_with_a_record(
             connection.recv()
         codes.append(connection.close_code or 0)
 
-    told = list[Exception]()
-    with _connected(told, on_message=leave, script=script) as (client, _, log):
+    reported = list[Exception]()
+    with _connected(reported, on_message=leave, script=script) as (client, _, log):
         assert client.wait(5.0)
         assert client.state is ws.State.CLOSED
         assert [one.metadata["reason"] for one in log.of(events.CONNECTION_DISCONNECTED)] == ["handler_exit"]
         critical = [(one.metadata["error_type"], one.metadata["severity"]) for one in log.of(events.ERROR_OCCURRED)]
         assert critical == [("handler", "critical")]
-        assert [(kind.__name__ in str(one), type(one.__cause__)) for one in told] == [(True, kind)]
+        assert [(kind.__name__ in str(one), type(one.__cause__)) for one in reported] == [(True, kind)]
         assert until(lambda: codes == [1000])
     (record,) = [one for one in caplog.records if one.levelno >= logging.ERROR]
     assert kind.__name__ in record.getMessage()
@@ -171,13 +171,13 @@ def test_other_user_code_that_exits_ends_it_with_a_record_too(place: str, caplog
             if place == "login":
                 leave()
 
-    told = list[Exception]()
+    reported = list[Exception]()
     options: dict[str, Any] = {"auth": Auth()}
     if place != "login":
         options[place] = leave
     bus = ws.Bus()
     with WebSocketServer(echo) as server, capture_events("websockex_nova", bus=bus) as log:
-        options.setdefault("on_error", told.append)
+        options.setdefault("on_error", reported.append)
         client = ws.Client(server.url, profile=QUICK, bus=bus, on_message=_ignore, **options).start(5.0)
         armed.set()
         server.drop_all()
@@ -199,8 +199,8 @@ def test_a_renewal_that_exits_ends_it_with_a_record(caplog: pytest.LogCaptureFix
                 sys.exit("enough")
             return 0.01
 
-    told = list[Exception]()
-    with _connected(told, auth=Auth()) as (client, _, log):
+    reported = list[Exception]()
+    with _connected(reported, auth=Auth()) as (client, _, log):
         assert client.wait(5.0)
         assert (client.state, len(calls)) == (ws.State.CLOSED, 2)
         assert [one.metadata["severity"] for one in log.of(events.ERROR_OCCURRED)] == ["critical"]
@@ -217,15 +217,15 @@ def test_a_fault_while_reading_costs_the_link_only(
     method: str,
 ) -> None:
     """A socket of another library without such a method: logged, emitted as a lost connection, and re-established."""
-    told = list[Exception]()
-    with _connected(told, on_message=on_message) as (client, _, log):
+    reported = list[Exception]()
+    with _connected(reported, on_message=on_message) as (client, _, log):
         error = AttributeError("'GreenSocket' object has no attribute 'recv_into'")
         monkeypatch.setattr(of, method, _times(1, error, getattr(of, method)))
         client.send({"n": 1})
         if on_message is None:
             threading.Thread(target=lambda: list(client), daemon=True).start()
         assert log.wait_for(events.CONNECTION_RECONNECT_SUCCESS, timeout=20.0)
-        assert ["recv_into" in str(one) for one in told] == [True]
+        assert ["recv_into" in str(one) for one in reported] == [True]
         assert sum("the client reconnects" in one.getMessage() for one in caplog.records) == 1
         client.close()
 
@@ -234,13 +234,13 @@ def test_a_thread_that_ends_unexpectedly_is_reported(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A fault that a new link does not fix: a record, on_error, a critical error; state and wait() report the end."""
-    told = list[Exception]()
-    with _connected(told) as (client, server, log):
+    reported = list[Exception]()
+    with _connected(reported) as (client, server, log):
         error = ValueError("a fault of ours")
         monkeypatch.setattr(Connection, "live_link", _times(2, error, Connection.live_link))
         client.send({"n": 1})
         assert client.wait(5.0)
-        assert (client.state, told) == (ws.State.CLOSED, [error])
+        assert (client.state, reported) == (ws.State.CLOSED, [error])
         assert [one.metadata["severity"] for one in log.of(events.ERROR_OCCURRED)] == ["critical"]
         assert [one.metadata["error_type"] for one in log.of(events.ERROR_OCCURRED)] == ["connection"]
         assert log.count(events.CONNECTION_DISCONNECTED) == 1

@@ -38,14 +38,14 @@ class _Gate:
 @both
 def test_it_returns_at_once_and_connects_when_the_feed_is_up(on_message: Callable[[Any], object] | None) -> None:
     """The feed does not run at first; each fault is passed to on_error, and the first one logged."""
-    told, port = list[Exception](), LoopbackPort()
+    reported, port = list[Exception](), LoopbackPort()
     client = ws.Client(
-        f"ws://127.0.0.1:{port.port}", profile=QUICK, on_message=on_message, on_error=told.append, bus=ws.Bus()
+        f"ws://127.0.0.1:{port.port}", profile=QUICK, on_message=on_message, on_error=reported.append, bus=ws.Bus()
     )
     began = time.monotonic()
     assert client.start(wait=False) is client
     assert time.monotonic() - began < 0.5
-    assert until(lambda: len(told) > QUICK.max_attempts)  # past what start() would treat as final
+    assert until(lambda: len(reported) > QUICK.max_attempts)  # past what start() would treat as final
     assert client.state in (ws.State.CONNECTING, ws.State.WAITING)
     with WebSocketServer(echo, port=port.port):
         assert until(lambda: client.state is ws.State.CONNECTED)

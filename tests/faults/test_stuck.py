@@ -84,13 +84,19 @@ def test_a_stuck_handler_is_emitted_once_while_it_still_runs(
         handle.go.set()
         assert until(lambda: handle.handled == 4, PATIENCE)
         client.close()
-    (told,) = log.of(STUCK)
-    assert (told.metadata["client_id"], told.metadata["type"], told.thread) == ("md-1", "third", "wsnova-clock")
-    assert told.measurements["duration"] >= 300_000_000
-    assert any("test_stuck.py" in line and "__call__: assert self.go.wait" in line for line in told.metadata["stack"])
-    assert not any("wsnova_statsd/client/" in line for line in told.metadata["stack"])
+    (reported,) = log.of(STUCK)
+    assert (reported.metadata["client_id"], reported.metadata["type"], reported.thread) == (
+        "md-1",
+        "third",
+        "wsnova-clock",
+    )
+    assert reported.measurements["duration"] >= 300_000_000
+    assert any(
+        "test_stuck.py" in line and "__call__: assert self.go.wait" in line for line in reported.metadata["stack"]
+    )
+    assert not any("wsnova_statsd/client/" in line for line in reported.metadata["stack"])
     (slow,) = [one for one in log.of(ws.events.MESSAGE_PROCESS_SLOW) if one.metadata["type"] == "third"]
-    assert slow.measurements["duration"] > told.measurements["duration"]
+    assert slow.measurements["duration"] > reported.measurements["duration"]
 
 
 @pytest.mark.skipif(not hasattr(time, "pthread_getcpuclockid"), reason="a thread's processor time cannot be read here")
@@ -182,18 +188,18 @@ def test_without_a_handler_nothing_is_checked(bus: ws.Bus) -> None:
     with WebSocketServer(send_messages(MESSAGES)) as server:
         unheard = wakes()
         with capture_events(STUCK, bus=bus) as log:
-            heard = wakes()
+            observed = wakes()
             assert log.count(STUCK) == 1
         release.set()
-    assert unheard < 10 <= heard
+    assert unheard < 10 <= observed
 
 
-@pytest.mark.parametrize("heard", [True, False])
-def test_a_closed_client_is_forgotten(bus: ws.Bus, heard: bool) -> None:
+@pytest.mark.parametrize("observed", [True, False])
+def test_a_closed_client_is_forgotten(bus: ws.Bus, observed: bool) -> None:
     """The watchdog does not keep it alive."""
     with ExitStack() as stack:
         server = stack.enter_context(WebSocketServer(send_messages(MESSAGES)))
-        if heard:
+        if observed:
             stack.enter_context(capture_events(STUCK, bus=bus))
         handled = list[Any]()
         client = ws.Client(server.url, client_id="md-1", on_message=handled.append, bus=bus).start()

@@ -65,8 +65,8 @@ def test_systemd_finds_no_fault_in_the_unit(tmp_path: Path) -> None:
     path.write_text(unit.replace("/opt/feeds/venv/bin/python ", f"{sys.executable} "), encoding="utf-8")
     command = [str(VERIFY), "verify", "--man=no", str(path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
-    told = [line for line in done.stderr.splitlines() if "feed.service" in line]
-    assert (done.returncode, told) == (0, []), done.stderr
+    reported = [line for line in done.stderr.splitlines() if "feed.service" in line]
+    assert (done.returncode, reported) == (0, []), done.stderr
 
 
 @pytest.mark.skipif(not _can_unshare(), reason="this user may not make a namespace of processes")
@@ -96,7 +96,7 @@ def test_a_server_without_tags_gets_names_and_types_that_it_knows(agent: DogStat
         server.settimeout(PATIENCE)
         url = f"udp://127.0.0.1:{server.getsockname()[1]}"
         with Run(agent, source.url, tmp_path, str(tmp_path / "feed.py"), DD_DOGSTATSD_URL=url) as program:
-            assert program.end().code == 0, program.told()
+            assert program.end().code == 0, program.reported()
         server.setblocking(False)
         lines: list[str] = []
         while True:

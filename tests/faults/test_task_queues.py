@@ -71,10 +71,10 @@ def test_each_process_of_celerys_pool_has_the_client_once(options: tuple[str, ..
     worker = ("-m", "celery", "-A", "tasks", "worker", "--concurrency", str(PROCESSES), "--loglevel", "INFO", *options)
     send = f"import tasks\nfor _ in range({TASKS}): tasks.order.delay('BTC')"
     with bench.run(*worker, "--without-gossip", "--without-mingle", **settings) as program:
-        assert until(lambda: bench.count("websocket.connection.completed") == PROCESSES, PATIENCE), program.told()
+        assert until(lambda: bench.count("websocket.connection.completed") == PROCESSES, PATIENCE), program.reported()
         with bench.run("-c", send, **settings) as sending:
             assert sending.end().code == 0
-        assert until(lambda: program.errors.count("succeeded in") == TASKS, PATIENCE), program.told()
+        assert until(lambda: program.errors.count("succeeded in") == TASKS, PATIENCE), program.reported()
         ended = bench.ended(program)
     assert ended.code == 0
     assert bench.count("orders", "priced:true") + bench.count("orders", "priced:false") == TASKS
@@ -92,7 +92,7 @@ def test_each_job_of_rq_opens_its_connection_and_closes_it(redis: str, bench: Be
     """Five jobs, five connections, each closed by the client; what each counted arrives."""
     write("rq.md", bench.folder)
     with bench.run(str(bench.folder / "enqueue.py"), REDIS_URL=f"unix://{redis}") as program:
-        assert program.end().code == 0, program.told()
+        assert program.end().code == 0, program.reported()
     worker = ("-c", "from rq.cli import main; main()", "worker", "--burst", "--url", f"unix://{redis}")
     with bench.run(*worker) as program:
         ended = bench.ended(program, None)
@@ -129,11 +129,11 @@ def test_dramatiqs_processes_need_nothing(redis: str, bench: Bench) -> None:
     settings = {"REDIS_URL": f"unix://{redis}", "DONE": str(done)}
     command = ("-m", "dramatiq", "work", "--processes", str(PROCESSES), "--threads", "2")
     with bench.run(*command, **settings) as program:
-        assert until(lambda: bench.feed.open_connections == PROCESSES, PATIENCE), program.told()
+        assert until(lambda: bench.feed.open_connections == PROCESSES, PATIENCE), program.reported()
         send = f"import work\nfor _ in range({TASKS}): work.order.send()"
         with bench.run("-c", send, **settings) as sending:
-            assert sending.end().code == 0, sending.told()
-        assert until(lambda: done.exists() and len(done.read_bytes()) == TASKS, PATIENCE), program.told()
+            assert sending.end().code == 0, sending.reported()
+        assert until(lambda: done.exists() and len(done.read_bytes()) == TASKS, PATIENCE), program.reported()
         ended = bench.ended(program)
     assert ended.code == 0
     assert bench.feed.connections == PROCESSES + 1  # the sender of the orders loaded the module, too
@@ -161,11 +161,11 @@ def test_hueys_consumer_needs_nothing(kind: str, bench: Bench) -> None:
     settings = {"DATABASE": str(bench.folder / "huey.db"), "DONE": str(done)}
     command = ("-m", "huey.bin.huey_consumer", "work.huey", "--workers", str(PROCESSES), "--worker-type", kind)
     with bench.run(*command, **settings) as program:
-        assert until(lambda: bench.feed.open_connections == 1, PATIENCE), program.told()
+        assert until(lambda: bench.feed.open_connections == 1, PATIENCE), program.reported()
         send = f"import work\nwork.client.close()\nfor _ in range({TASKS}): work.order()"
         with bench.run("-c", send, **settings) as sending:
-            assert sending.end().code == 0, sending.told()
-        assert until(lambda: done.exists() and len(done.read_bytes()) == TASKS, PATIENCE), program.told()
+            assert sending.end().code == 0, sending.reported()
+        assert until(lambda: done.exists() and len(done.read_bytes()) == TASKS, PATIENCE), program.reported()
         ended = bench.ended(program, signal.SIGINT)
     assert ended.code == 0, ended.errors
     assert bench.count("orders") == TASKS
@@ -202,9 +202,9 @@ def test_apscheduler_needs_the_one_line_for_sigterm(kind: str, bench: Bench) -> 
     _module(bench, SCHEDULER)
     done = bench.folder / "done"
     with bench.run(str(bench.folder / "work.py"), kind, DONE=str(done)) as program:
-        assert until(lambda: done.exists() and len(done.read_bytes()) == TASKS, PATIENCE), program.told()
+        assert until(lambda: done.exists() and len(done.read_bytes()) == TASKS, PATIENCE), program.reported()
         processes = 1 if kind == "thread" else 1 + PROCESSES
-        assert until(lambda: bench.feed.open_connections == processes, PATIENCE), program.told()
+        assert until(lambda: bench.feed.open_connections == processes, PATIENCE), program.reported()
         bench.ended(program)
     assert bench.feed.connections == processes
     assert bench.count("orders") == TASKS

@@ -13,12 +13,12 @@ import asyncio, sys, threading, time
 from concurrent.futures import ThreadPoolExecutor
 import wsnova_statsd as ws
 
-heard = threading.Event()
+observed = threading.Event()
 
 def consume(client):
     for message in client:
         print(message, flush=True)
-        heard.set()
+        observed.set()
 
 def fail():
     print(time.monotonic(), flush=True)
@@ -29,7 +29,7 @@ async def main():
     with ws.Client(sys.argv[1], client_id="a") as client:
         loop = asyncio.create_task(asyncio.to_thread(consume, client))
         client.send({"n": 1})
-        await asyncio.to_thread(heard.wait, 20)
+        await asyncio.to_thread(observed.wait, 20)
         fail()
 
 asyncio.run(main())
@@ -38,7 +38,7 @@ POOL = """
 with ThreadPoolExecutor() as pool, ws.Client(sys.argv[1], client_id="a") as client:
     pool.submit(consume, client)
     client.send({"n": 1})
-    heard.wait(20)
+    observed.wait(20)
     fail()
 """
 

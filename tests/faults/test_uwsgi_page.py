@@ -60,12 +60,12 @@ def _runs(tmp_path: Path, down: bool, options: tuple[str, ...]) -> None:
         if down:
             source.stop()
         with Run(agent, source.url, tmp_path, "-c", EXEC, *command, *options) as program:
-            assert until(lambda: answers(path), PATIENCE), program.told()
+            assert until(lambda: answers(path), PATIENCE), program.reported()
             if down:
                 assert get(path)["feed"]["status"] == "degraded"
                 source.start()
             there = until(lambda: agent.count(RECEIVED) == WORKERS * len(MESSAGES), PATIENCE)
-            assert there, (agent.count(RECEIVED), program.running, program.told())
+            assert there, (agent.count(RECEIVED), program.running, program.reported())
             assert source.open_connections == WORKERS
             ended = program.end(signal.SIGTERM)
         agent.stop()  # reads what has arrived

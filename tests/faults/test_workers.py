@@ -24,10 +24,10 @@ sys.stdin.read()
 
 def _by_worker(agent: DogStatsDReceiver, name: str) -> dict[str, float]:
     """The last value of each series of this client, by its worker."""
-    told = {}
+    reported = {}
     for one in agent.metrics(name, ["client:md-1"]):
-        told[next(tag for tag in one.tags if tag.startswith("worker:"))] = one.values[-1]
-    return told
+        reported[next(tag for tag in one.tags if tag.startswith("worker:"))] = one.values[-1]
+    return reported
 
 
 def test_an_outage_of_one_of_two_workers_is_seen(tmp_path: Path) -> None:

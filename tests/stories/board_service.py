@@ -297,7 +297,9 @@ class Service:
     def end(self) -> None:
         """The record ends before the clients are closed."""
         every = [event for worker in self.workers for event in worker.happened]
-        self.told = [event for event in every if event.window < self.agent.window]  # the current one is not shown yet
+        self.reported = [
+            event for event in every if event.window < self.agent.window
+        ]  # the current one is not shown yet
         self.alerted = [alert for worker in self.workers for alert in worker.alerted]
         self.stats = [worker.reporter.stats for worker in self.workers]
         for worker in self.workers:

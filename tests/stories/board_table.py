@@ -24,10 +24,10 @@ def main(profile: str = "financial") -> None:
     print(f"{'happened':>16} {'answered':>16}  query [group]")
     for text in dict.fromkeys(one.text for one in asked(service.profile)):
         query = parse(text, ANY)
-        told = overall(query, text, datadog_queries.answer(service.agent, query), service.agent)
+        reported = overall(query, text, datadog_queries.answer(service.agent, query), service.agent)
         known = truth(service, query)
-        for group in sorted(told.keys() | known.keys()):
-            happened, answered = (f"{side[group]:.6g}" if group in side else "-" for side in (known, told))
+        for group in sorted(reported.keys() | known.keys()):
+            happened, answered = (f"{side[group]:.6g}" if group in side else "-" for side in (known, reported))
             print(f"{happened:>16} {answered:>16}  {text} {list(group) or ''}".rstrip())
 
 

@@ -80,14 +80,14 @@ class Scraped:
         self._both("live")
         time.sleep(LONG)
         self.ended = time.time()
-        heard = self._both("tell")
+        observed = self._both("tell")
         self.all = [
             Happened(name, int(at), event, measurements, metadata)
-            for name, told in zip(WORKERS, heard, strict=True)
-            for at, event, measurements, metadata in told
+            for name, reported in zip(WORKERS, observed, strict=True)
+            for at, event, measurements, metadata in reported
         ]
-        between = [self.began <= at <= self.ended for told in heard for at, *_ in told]
-        self.told = [one for one, is_asked in zip(self.all, between, strict=True) if is_asked]
+        between = [self.began <= at <= self.ended for reported in observed for at, *_ in reported]
+        self.reported = [one for one, is_asked in zip(self.all, between, strict=True) if is_asked]
 
     def _both(self, command: str) -> list[Any]:
         for one in self._processes:
@@ -101,8 +101,8 @@ class Scraped:
 
     def fired(self) -> set[tuple[str, str]]:
         """Rules that sent an alert at any time, and their clients."""
-        told = [one for one in self.all if one.event == events.ALERT_FIRED and one.measurements["count"]]
-        return {(one.metadata["rule"], one.metadata["client_id"]) for one in told}
+        reported = [one for one in self.all if one.event == events.ALERT_FIRED and one.measurements["count"]]
+        return {(one.metadata["rule"], one.metadata["client_id"]) for one in reported}
 
     def end(self) -> None:
         self.prometheus.__exit__()

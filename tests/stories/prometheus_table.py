@@ -23,9 +23,9 @@ def main(profile: str = "financial") -> None:
             for naming in NAMINGS:
                 print(f"naming={naming!r}, over {service.seconds} s\n{'happened':>14} {'answered':>14}  query [group]")
                 for row in rows(service, Page(naming)):
-                    known, told = ("-" if value is None else f"{value:.6g}" for value in (row.known, row.told))
+                    known, reported = ("-" if value is None else f"{value:.6g}" for value in (row.known, row.reported))
                     wrong = "" if row.right else "  WRONG"
-                    print(f"{known:>14} {told:>14}  {row.text} {list(row.group) or ''}{wrong}".rstrip())
+                    print(f"{known:>14} {reported:>14}  {row.text} {list(row.group) or ''}{wrong}".rstrip())
         finally:
             service.end()
 

@@ -27,7 +27,7 @@ class Worker:
 
     def __init__(self, name: str, profile: ws.Profile) -> None:
         self.name = name
-        self.heard: list[tuple[float, str, dict[str, Any], dict[str, Any]]] = []
+        self.observed: list[tuple[float, str, dict[str, Any], dict[str, Any]]] = []
         self.bus = ws.Bus()
         statsd = ws.StatsdReporter(host="127.0.0.1", port=9, bus=self.bus, worker=name)
         self.monitor = ws.Monitor(
@@ -39,10 +39,10 @@ class Worker:
         self.links = {client_id: Link(self.bus, client_id, profile) for client_id in CLIENTS[name]}
 
     def _hear(self, event: str, measurements: Any, metadata: Any, config: Any) -> None:
-        self.heard.append((time.time(), event, dict(measurements), dict(metadata)))
+        self.observed.append((time.time(), event, dict(measurements), dict(metadata)))
 
     def _counted(self, event: str) -> int:
-        return sum(one[1] == event for one in self.heard.copy())
+        return sum(one[1] == event for one in self.observed.copy())
 
     def start(self) -> None:
         for link in self.links.values():
@@ -81,9 +81,9 @@ class Worker:
     def _outage(self, client_id: str) -> None:
         """Longer than the tries of the profile."""
         link, failed = self.links[client_id], events.CONNECTION_RECONNECT_FAILED
-        finals = sum(one[1] == failed and one[3]["final"] for one in self.heard.copy())
+        finals = sum(one[1] == failed and one[3]["final"] for one in self.observed.copy())
         link.server.stop(drop=True)
-        assert until(lambda: sum(one[1] == failed and one[3]["final"] for one in self.heard.copy()) > finals, 20)
+        assert until(lambda: sum(one[1] == failed and one[3]["final"] for one in self.observed.copy()) > finals, 20)
         time.sleep(OUTAGE)
         link.server.start()
         assert until(lambda: link.client.state is ws.State.CONNECTED, 20)
@@ -106,7 +106,7 @@ class Worker:
         plain = (str, int, float, bool)
         return [
             (at, event, measurements, {key: value for key, value in metadata.items() if isinstance(value, plain)})
-            for at, event, measurements, metadata in self.heard.copy()
+            for at, event, measurements, metadata in self.observed.copy()
         ]
 
 

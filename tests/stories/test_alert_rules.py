@@ -83,8 +83,8 @@ def _test(rules: dict[str, dict[str, Any]], script: Script) -> Any:
     by = [label for label in WHO if label in rule["expr"].split(")")[0]]
     labels = {**rule["labels"], **{label: WHO[label] for label in by}}
     annotations = {key: text.replace("{{ $labels.client_id }}", "md-1") for key, text in rule["annotations"].items()}
-    told = [{"exp_labels": labels, "exp_annotations": annotations}]
-    checks = [(at, told) for at in fires] + [(at, []) for at in not_]
+    reported = [{"exp_labels": labels, "exp_annotations": annotations}]
+    checks = [(at, reported) for at in fires] + [(at, []) for at in not_]
     asked = [{"eval_time": at, "alertname": alert, "exp_alerts": expected} for at, expected in checks]
     return {"interval": "30s", "input_series": [series], "alert_rule_test": asked}
 

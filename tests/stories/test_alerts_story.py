@@ -95,11 +95,11 @@ class _Day:
         if title.startswith("Error rate"):
             self.failing = False
 
-    def told(self, key: str) -> list[Event]:
+    def reported(self, key: str) -> list[Event]:
         return [event for event in self.agent.events if event.aggregation_key == key]
 
     def await_told(self, key: str, count: int) -> None:
-        assert self.agent.wait_for(lambda _agent: len(self.told(key)) >= count, PATIENCE), (key, self.agent.events)
+        assert self.agent.wait_for(lambda _agent: len(self.reported(key)) >= count, PATIENCE), (key, self.agent.events)
 
 
 def _feed(connection: ScriptedConnection) -> None:
@@ -135,11 +135,11 @@ def test_every_incident_of_a_bad_day_is_reported_once_and_recovers_once(
     keys = {event.aggregation_key for event in agent.events}
     assert keys == set(GOLDEN)
     for key, golden in GOLDEN.items():
-        told = day.told(key)
-        assert [event.alert_type for event in told] == [alert_type for alert_type, _ in golden], key
-        assert all(event.title.startswith(title) for event, (_, title) in zip(told, golden, strict=True)), told
+        reported = day.reported(key)
+        assert [event.alert_type for event in reported] == [alert_type for alert_type, _ in golden], key
+        assert all(event.title.startswith(title) for event, (_, title) in zip(reported, golden, strict=True)), reported
         client, *kind = key.split(":")[1:]
-        assert all(set(event.tags) == {f"client:{client}", *(f"type:{each}" for each in kind)} for event in told)
+        assert all(set(event.tags) == {f"client:{client}", *(f"type:{each}" for each in kind)} for event in reported)
     for rule, client, count in (
         ("slow_processing", "md-1", 2),
         ("stuck_handler", "md-1", 1),
@@ -159,7 +159,7 @@ def _slow_and_stuck(day: _Day, feed: WebSocketServer) -> None:
         feed.send_all(f'{{"type": "{kind}"}}')
     day.await_told("stuck_handler:md-1:stuck", 1)
     assert not day.go.is_set()  # reported while the handler still runs
-    (stuck,) = day.told("stuck_handler:md-1:stuck")
+    (stuck,) = day.reported("stuck_handler:md-1:stuck")
     assert "_handle: assert self.go.wait(PATIENCE)" in stuck.text
     assert "Innermost frame first:" in stuck.text
     day.go.set()
@@ -170,7 +170,7 @@ def _slow_and_stuck(day: _Day, feed: WebSocketServer) -> None:
 def _errors_without_end(day: _Day, feed: WebSocketServer) -> None:
     """The handler fails until that is reported; the messages go on until it recovers."""
     deadline = time.monotonic() + PATIENCE
-    while len(day.told("error_rate:md-1")) < 2:
+    while len(day.reported("error_rate:md-1")) < 2:
         assert time.monotonic() < deadline
         feed.send_all('{"type": "quote"}')
         time.sleep(0.02)
@@ -209,12 +209,12 @@ def test_ten_thousand_slow_messages_reach_datadog_as_two_events_with_the_right_n
     agent: DogStatsDReceiver,
 ) -> None:
     """With the real clock; all are emitted within the cool-down, and the counter of slow messages has them all."""
-    bus, told = ws.Bus(), list[Alert]()
+    bus, reported = ws.Bus(), list[Alert]()
     rule = ws.alerts.SlowProcessing(cool_down=3.0)
     with (
         ws.StatsdReporter(host=agent.host, port=agent.port, bus=bus) as reporter,
         ws.Monitor(
-            "standard", reporter=reporter, alerts=[rule], bus=bus, alert_sinks=[reporter, told.append]
+            "standard", reporter=reporter, alerts=[rule], bus=bus, alert_sinks=[reporter, reported.append]
         ) as monitor,
     ):
         tags = {"client_id": "md-1", "type": "trade", "result": "ok"}
@@ -224,8 +224,8 @@ def test_ten_thousand_slow_messages_reach_datadog_as_two_events_with_the_right_n
         assert monitor.alerts.figures.worst_seconds is not None
         assert monitor.alerts.figures.worst_seconds < 1.0
     agent.stop()
-    assert [alert.count for alert in told[:2]] == [1, 9_999]
-    assert (told[1].highest, told[1].p95) == (10_199.0, 9_700.0)
+    assert [alert.count for alert in reported[:2]] == [1, 9_999]
+    assert (reported[1].highest, reported[1].p95) == (10_199.0, 9_700.0)
     assert "Stands for 9999 slow messages" in agent.events[1].text
     assert "the highest 10199.0ms, p95 9700.0ms" in agent.events[1].text
     assert agent.count("websocket.message.process.slow", ["client:md-1", "type:trade"]) == 10_000

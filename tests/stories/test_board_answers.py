@@ -114,7 +114,7 @@ def of_events(service: Service, query: Query, name: str) -> dict[Group, float]:
     event, measurement = _source(name)
     state = name.startswith(("system.", "message.waiting", "message.behind"))
     groups: dict[Group, dict[object, float]] = {}
-    for one in service.told:
+    for one in service.reported:
         if one.event == event and (measurement is None or measurement in one.measurements):
             tags = frozenset(_tags(one, query))
             group = query.group(tags)
@@ -217,17 +217,17 @@ def test_every_query_of_the_board_answers_what_happened(service: Service, variab
     """Group by group. A count of which nothing came is shown as 0 by its formula, below."""
     for panel, text in asked(service.profile):
         query = parse(text, variables)
-        told = overall(query, text, datadog_queries.answer(service.agent, query), service.agent)
-        told = {group: value for group, value in told.items() if value or query.as_ is None}
+        reported = overall(query, text, datadog_queries.answer(service.agent, query), service.agent)
+        reported = {group: value for group, value in reported.items() if value or query.as_ is None}
         wanted = {group: value for group, value in truth(service, query).items() if value or query.as_ is None}
-        assert told.keys() == wanted.keys(), (panel, text)
-        assert told or query.name in _NONE, (panel, text)
+        assert reported.keys() == wanted.keys(), (panel, text)
+        assert reported or query.name in _NONE, (panel, text)
         for group, value in wanted.items():
             if query.name in _NEARLY:
-                assert 0.9 * value <= told[group] <= value, (panel, text, told[group], value)
+                assert 0.9 * value <= reported[group] <= value, (panel, text, reported[group], value)
             else:
                 close = 0.02 if query.name.startswith("websocket.kpi.") else 1e-6
-                assert told[group] == pytest.approx(value, rel=close, abs=1e-6), (panel, text, group)
+                assert reported[group] == pytest.approx(value, rel=close, abs=1e-6), (panel, text, group)
 
 
 @pytest.mark.parametrize("variables", CHOICES, ids=IDS)
@@ -248,7 +248,7 @@ def test_no_line_of_the_board_is_empty(service: Service, variables: Mapping[str,
 
 def test_the_four_questions_of_the_guide(service: Service) -> None:
     """Success rate, average connection time, throughput and error rate, as in the overview and the sections."""
-    happened = service.told
+    happened = service.reported
     started, completed = (
         [one for one in happened if one.event == event]
         for event in (events.CONNECTION_STARTED, events.CONNECTION_COMPLETED)
@@ -315,14 +315,14 @@ def test_each_kpi_monitor_judges_the_figures_of_each_client_and_worker(service: 
         if not name.startswith("kpi-"):
             continue
         monitor, key, last = Monitor.of(document["query"]), name.removeprefix("kpi-"), 20
-        told = monitor.values(service.agent, last)
-        assert told, name
+        reported = monitor.values(service.agent, last)
+        assert reported, name
         best = max if monitor.sign == "<=" else min
         for (client, worker), reports in service.kpis.items():
             known = [value for value in (report[key] for report in reports[: last + 1]) if value is not None]
-            assert ((client, worker) in told) is bool(known), name
+            assert ((client, worker) in reported) is bool(known), name
             if known:
-                assert told[client, worker] == pytest.approx(best(known), rel=0.02, abs=1e-6), name
+                assert reported[client, worker] == pytest.approx(best(known), rel=0.02, abs=1e-6), name
 
 
 def test_each_check_monitor_has_the_statuses_of_each_client_and_worker(service: Service) -> None:
@@ -368,8 +368,8 @@ def _numbers(service: Service, document: dict[str, Any]) -> list[tuple[Group, ob
 
 def _in_a_row(statuses: list[float | None]) -> int:
     """The most CRITICALs without another status between them."""
-    told = [status for status in statuses if status is not None]
-    return max((len(list(same)) for status, same in itertools.groupby(told) if status == 2), default=0)
+    reported = [status for status in statuses if status is not None]
+    return max((len(list(same)) for status, same in itertools.groupby(reported) if status == 2), default=0)
 
 
 def test_slos_are_of_what_happened(service: Service) -> None:
@@ -379,12 +379,12 @@ def test_slos_are_of_what_happened(service: Service) -> None:
         math.fsum(filter(None, inline(service.agent, success["query"][part])[()]))
         for part in ("numerator", "denominator")
     )
-    assert good == len([one for one in service.told if one.event == events.CONNECTION_COMPLETED])
-    assert total == len([one for one in service.told if one.event == events.CONNECTION_STARTED])
+    assert good == len([one for one in service.reported if one.event == events.CONNECTION_COMPLETED])
+    assert total == len([one for one in service.reported if one.event == events.CONNECTION_STARTED])
     slices = back["sli_specification"]["time_slice"]
     longest = max(filter(None, inline(service.agent, slices["query"]["queries"][0]["query"])[()]))
     durations = [
-        one.measurements["duration"] for one in service.told if one.event == events.CONNECTION_RECONNECT_SUCCESS
+        one.measurements["duration"] for one in service.reported if one.event == events.CONNECTION_RECONNECT_SUCCESS
     ]
     assert longest == pytest.approx(max(durations) / MS)
     assert longest < slices["threshold"]

@@ -66,9 +66,9 @@ def test_the_lines_that_it_shows_are_what_a_push_prints(api: DatadogApi, capsys:
     api.metrics.pop("websocket.auth.failed")
     assert main(["slos", "--push"]) == 0
     assert main(["dashboards", "datadog", "--all", "--push"]) == 0
-    told = re.sub(r"\((\d+|abc-\d+-xyz)\)", "(ID)", capsys.readouterr().out).splitlines()
+    reported = re.sub(r"\((\d+|abc-\d+-xyz)\)", "(ID)", capsys.readouterr().out).splitlines()
     for line in re.sub(r"\((\d+|abc-\d+-xyz)\)", "(ID)", shown).splitlines():
-        assert line in told
+        assert line in reported
 
 
 def test_its_four_queries_are_on_the_board() -> None:

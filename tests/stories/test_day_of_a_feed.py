@@ -105,11 +105,11 @@ def _row(captured: CapturedEvent, uri: str, ids: dict[str, str]) -> Row:
 def test_every_event_comes_in_its_order_with_its_metadata(day: Day) -> None:
     """The whole list, except for the sums, is the golden one: names, order, metadata and thread."""
     ids: dict[str, str] = {}
-    told = [_row(captured, day.uri, ids) for captured in day.log if captured.event != BATCH]
-    for place, (row, golden) in enumerate(zip(told, DAY, strict=False)):
-        assert row == golden, f"event {place} of the day; before it: {told[max(0, place - 3) : place]}"
-    assert [row.event for row in told[len(DAY) :]] == []
-    assert [row.event for row in DAY[len(told) :]] == []
+    reported = [_row(captured, day.uri, ids) for captured in day.log if captured.event != BATCH]
+    for place, (row, golden) in enumerate(zip(reported, DAY, strict=False)):
+        assert row == golden, f"event {place} of the day; before it: {reported[max(0, place - 3) : place]}"
+    assert [row.event for row in reported[len(DAY) :]] == []
+    assert [row.event for row in DAY[len(reported) :]] == []
 
 
 def test_every_event_has_each_of_its_measurements_and_no_other(day: Day) -> None:

@@ -300,9 +300,9 @@ def test_a_running_program_can_be_queried(agent: DogStatsDReceiver, capfd: pytes
             signal.signal(signal.SIGUSR1, before)
             names["client"].close()
             names["monitor"].stop()
-    told = capfd.readouterr().err
+    reported = capfd.readouterr().err
     for text in ("'client_id': 'md-1'", "'state': 'connected'", "Stats(series=", "Figures(told=0"):
-        assert text in told
+        assert text in reported
 
 
 def test_the_pages_are_as_short_as_a_file_may_be() -> None:

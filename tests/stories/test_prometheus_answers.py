@@ -83,11 +83,11 @@ def answers(service: Scraped, query: str, line: Line, page: Page) -> dict[Group,
     found = page.find(line.queries[0].metric)
     assert found is not None
     labels = [found.labels[tag] for tag in line.queries[0].by]
-    told = {}
+    reported = {}
     for one in service.prometheus.ask(query, service.ended):
         group = tuple(one["metric"].get(label, "") for label in labels)
-        told[tuple(service.instances.get(value, value) for value in group)] = float(one["value"][1])
-    return {group: value for group, value in told.items() if not math.isnan(value)}
+        reported[tuple(service.instances.get(value, value) for value in group)] = float(one["value"][1])
+    return {group: value for group, value in reported.items() if not math.isnan(value)}
 
 
 # -- what happened ----------------------------------------------------------------------------------------------------
@@ -111,26 +111,26 @@ def _amount(service: Scraped, query: Query) -> dict[Group, float]:
         return {("a",): 0.0, ("b",): 1.0} if query.time == "min" else {}
     if name == "alert.fired":
         found: dict[Group, float] = {}
-        for one in service.told:
+        for one in service.reported:
             if one.event == events.ALERT_FIRED:
                 group = (one.metadata["rule"], one.metadata["client_id"])
                 found[group] = found.get(group, 0.0) + one.measurements["count"]
         return found
-    told = of_events(service, datadog_queries.parse(text(query), ANY), name)  # type: ignore[arg-type]
+    reported = of_events(service, datadog_queries.parse(text(query), ANY), name)  # type: ignore[arg-type]
     if name in _UNTYPED:
-        for one in service.told:
+        for one in service.reported:
             untyped = one.measurements.get("untyped", 0)
             if one.metadata.get("direction") == _UNTYPED[name] and untyped:
                 group = (one.metadata["client_id"], "all")
-                told[group] = told.get(group, 0.0) + untyped
+                reported[group] = reported.get(group, 0.0) + untyped
     if query.as_ == "rate":
-        told = {group: value / service.seconds for group, value in told.items()}
-    return told
+        reported = {group: value / service.seconds for group, value in reported.items()}
+    return reported
 
 
 def _kpis(service: Scraped, query: Query, key: str) -> dict[Group, float]:
     found: dict[Group, list[float]] = {}
-    for one in service.told:
+    for one in service.reported:
         if one.event == events.KPI_SAMPLED and "client_id" in one.metadata and key in one.measurements:
             found.setdefault((one.metadata["client_id"], one.worker), []).append(one.measurements[key])
     return {group: (min if query.space == "min" else max)(values) for group, values in found.items()}
@@ -154,7 +154,7 @@ class Row(NamedTuple):
     label: str
     group: Group
     known: float | None
-    told: float | None
+    reported: float | None
     right: bool
     text: str
 
@@ -162,26 +162,26 @@ class Row(NamedTuple):
 def rows(service: Scraped, page: Page) -> Iterator[Row]:
     """Every group of every line."""
     for panel, line, query in asked(service.profile, page.naming):
-        told = answers(service, filled(query, page.naming, service.seconds), line, page)
+        reported = answers(service, filled(query, page.naming, service.seconds), line, page)
         known = {group: value / page.divisor(line) for group, value in truth(service, line, page).items()}
-        for group in sorted(told.keys() | known.keys()):
-            right = fits(service, line, known.get(group), told.get(group), page)
-            yield Row(panel, line.label, group, known.get(group), told.get(group), right, query)
+        for group in sorted(reported.keys() | known.keys()):
+            right = fits(service, line, known.get(group), reported.get(group), page)
+            yield Row(panel, line.label, group, known.get(group), reported.get(group), right, query)
 
 
-def fits(service: Scraped, line: Line, known: float | None, told: float | None, page: Page) -> bool:
+def fits(service: Scraped, line: Line, known: float | None, reported: float | None, page: Page) -> bool:
     """Whether an answer is what happened. A count of which nothing came may be answered as 0, or not at all."""
     query = line.queries[0]
-    if known is None or told is None:
-        return not known and not told
+    if known is None or reported is None:
+        return not known and not reported
     if query.space in PERCENTILES:
-        return _in_bucket(service, query, told, page)
+        return _in_bucket(service, query, reported, page)
     if query.as_ is None and query.space in ("min", "max", "sum") and len(line.queries) == 1:  # a state, as scraped
-        return told <= known * 1.3 + 1 if query.space == "max" else abs(told - known) <= 0.2 * abs(known) + 0.05
-    return math.isclose(told, known, rel_tol=CLOSE, abs_tol=1e-6)
+        return reported <= known * 1.3 + 1 if query.space == "max" else abs(reported - known) <= 0.2 * abs(known) + 0.05
+    return math.isclose(reported, known, rel_tol=CLOSE, abs_tol=1e-6)
 
 
-def _in_bucket(service: Scraped, query: Query, told: float, page: Page) -> bool:
+def _in_bucket(service: Scraped, query: Query, reported: float, page: Page) -> bool:
     """Within the buckets of the values around it, in the time that is asked about or in all: a rise from 0 is stretched
     less than others, by which a quantile of few values is off."""
     found = page.find(query.metric)
@@ -192,13 +192,13 @@ def _in_bucket(service: Scraped, query: Query, told: float, page: Page) -> bool:
     low, high = (
         [
             of_events(one, replace(parsed, space=f"p{near}"), name)[()] / found.family.divisor  # type: ignore[arg-type]
-            for one in (service, SimpleNamespace(told=service.all))
+            for one in (service, SimpleNamespace(reported=service.all))
         ]
         for near in (max(1, at - 20), min(100, at + 20))
     )
     least = max((one for one in bounds if one < min(low)), default=0.0)
     most = min(min(one for one in bounds if one >= max(high)), bounds[-2])  # no value is given beyond the last bound
-    return least <= told <= most * (1 + 1e-9)
+    return least <= reported <= most * (1 + 1e-9)
 
 
 def _asked_once(service: Scraped, name: str) -> list[dict[str, Any]]:
@@ -275,7 +275,7 @@ def test_a_kpis_rule_holds_for_clients_that_miss_its_target(service: Scraped, na
         if watch.name.startswith("kpi-"):
             key = watch.name.removeprefix("kpi-")
             beyond = operator.ge if watch.sign == ">=" else operator.le
-            missed = {who for who, told in last.items() if key in told and beyond(told[key], watch.limit)}
+            missed = {who for who, reported in last.items() if key in reported and beyond(reported[key], watch.limit)}
             query = rules["WebSocket" + "".join(map(str.capitalize, watch.name.replace("-", "_").split("_")))]
             assert _holding(service, query, naming, service.ended) == missed, watch.name
             seen += len(missed)

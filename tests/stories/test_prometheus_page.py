@@ -33,13 +33,13 @@ def test_the_programs_of_the_page_run_and_show_their_metrics(monkeypatch: pytest
             exec(block.replace("prometheus_port=9568", "prometheus_port=0"), scope)
         monitor = scope["monitor"]
         client = ws.Client("ws://127.0.0.1:1/", client_id="page")
-        told = [
+        reported = [
             urllib.request.urlopen(f"http://127.0.0.1:{monitor.prometheus.port}/{path}", timeout=10).read().decode()
             for path in ("metrics", "health")
         ]
         monitor.stop()
-        assert 'websockex_nova_connection_started_total{client_id="page"' in told[0]
-        assert told[1] == "counting\n"
+        assert 'websockex_nova_connection_started_total{client_id="page"' in reported[0]
+        assert reported[1] == "counting\n"
         assert callable(scope["wsgi"])
         assert callable(scope["asgi"])
         assert callable(scope["child_exit"])

@@ -123,7 +123,7 @@ def test_the_linter_fails_a_test_with_its_report(tmp_path: Path) -> None:
 
 def test_the_fixtures_have_names_of_their_own(tmp_path: Path) -> None:
     """All of them begin with the package's name, and the help says what each is."""
-    told = _run(tmp_path, LIGHT, "--fixtures").stdout
-    names = re.findall(r"^(\w+) -- \S*wsnova_statsd_pytest\.py:\d+\n    (?!no docstring)\w", told, re.MULTILINE)
+    reported = _run(tmp_path, LIGHT, "--fixtures").stdout
+    names = re.findall(r"^(\w+) -- \S*wsnova_statsd_pytest\.py:\d+\n    (?!no docstring)\w", reported, re.MULTILINE)
     assert names == ["wsnova_events", "wsnova_metrics", "wsnova_receiver", "wsnova_server", "wsnova_lint"]
-    assert told.count("wsnova_statsd_pytest.py") == len(names)
+    assert reported.count("wsnova_statsd_pytest.py") == len(names)

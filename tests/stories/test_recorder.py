@@ -149,8 +149,8 @@ def test_a_channel_that_is_refused_ends_it_with_the_reason(agent: DogStatsDRecei
     with WebSocketServer(refusing) as server, _recording(agent, server.url, tmp_path, "trades.BTC") as program:
         assert program.wait(PATIENCE) == 1
         assert program.stderr is not None
-        told = program.stderr.read().splitlines()
-        assert told[-1] == "the recorder ended: the server refused channel 'trades.BTC': no such channel"
+        reported = program.stderr.read().splitlines()
+        assert reported[-1] == "the recorder ended: the server refused channel 'trades.BTC': no such channel"
 
 
 def test_the_recorder_is_small() -> None:

@@ -100,8 +100,8 @@ def test_the_table_of_methods_has_those_of_a_reporter() -> None:
 
 def test_the_table_of_checks_has_the_checks_and_their_tags() -> None:
     rows = dict(re.findall(r"^\| `(websocket\.\w+)` \| [^`]* \| (.*) \|$", _page("metrics.md"), re.MULTILINE))
-    told = {name: {tag.partition(":")[0] for tag in re.findall(r"`([^`]+)`", tags)} for name, tags in rows.items()}
-    assert told == {name: set(tags) for name, (_, tags) in CHECKS.items()}
+    reported = {name: {tag.partition(":")[0] for tag in re.findall(r"`([^`]+)`", tags)} for name, tags in rows.items()}
+    assert reported == {name: set(tags) for name, (_, tags) in CHECKS.items()}
 
 
 def test_a_monitor_is_made_in_three_ways(agent: DogStatsDReceiver, monkeypatch: pytest.MonkeyPatch) -> None:

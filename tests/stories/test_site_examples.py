@@ -52,11 +52,11 @@ def test_a_site_of_the_examples_does_what_its_page_promises(
     with DogStatsDReceiver() as agent, WebSocketServer(send_messages(['{"n": 1}', '{"n": 2}'])) as feed:
         with _site(agent, library, feed.url, command) as site:
             assert received(agent, 2)
-            told: dict[str, Any] = site.get(page)
+            reported: dict[str, Any] = site.get(page)
             ended = site.end(signal.SIGTERM)
         assert feed.connections == 1
         assert agent.wait_for(lambda seen: seen.count("websocket.connection.disconnected", {"client": "md-1"}) == 1)
-    assert (told["status"], [one["client_id"] for one in told["clients"]]) == ("ok", ["md-1"])
+    assert (reported["status"], [one["client_id"] for one in reported["clients"]]) == ("ok", ["md-1"])
     assert [line for line in ended.said.splitlines(keepends=True) if line.startswith("stored")] == said.splitlines(True)
     assert ended.took < HELD
     source = _page(f"in_{library}.py")
@@ -110,10 +110,12 @@ def test_a_flask_page_is_a_complete_program(tmp_path: Path) -> None:
     [block] = re.findall(r"```python\n(.*?)```", _page("flask.md"), re.DOTALL)
     (tmp_path / "shop.py").write_text(block + "\nprint(create_app().test_client().get('/health').text)\n")
     with DogStatsDReceiver() as agent, Site(agent, tmp_path, place, "-c", "import shop") as site:
-        told = json.loads(site.end().said)
+        reported = json.loads(site.end().said)
     [shown] = re.findall(r"```json\n(.*?)```", _page("django.md"), re.DOTALL)
-    assert set(told) == {"status", "clients", "kpis"} <= set(re.findall(r'"(\w+)":', shown))
-    assert set(re.findall(r'"(\w+)":', shown.partition('"kpis"')[0])) - {"status", "clients"} <= set(told["clients"][0])
+    assert set(reported) == {"status", "clients", "kpis"} <= set(re.findall(r'"(\w+)":', shown))
+    assert set(re.findall(r'"(\w+)":', shown.partition('"kpis"')[0])) - {"status", "clients"} <= set(
+        reported["clients"][0]
+    )
 
 
 @pytest.mark.parametrize("library", ["django", "flask"])
@@ -146,7 +148,7 @@ def test_from_a_new_project_to_a_metric(tmp_path: Path) -> None:
             up = agent.wait_for(
                 lambda seen: seen.count("websocket.message.received", {"client": "md-1"}) == 1, PATIENCE
             )
-            assert up, site.told()
+            assert up, site.reported()
             assert "the messages of client md-1 are counted and have no handler" in site.errors
             os.killpg(site.pid, signal.SIGTERM)
         assert feed.connections == 1

@@ -160,10 +160,10 @@ def test_the_success_rate_is_that_of_all_dials(service: Service) -> None:
 
 def test_the_average_connection_time_is_weighted(service: Service) -> None:
     """Its second: over all connections of both workers, each once, not an average of two averages."""
-    told = service.agent.samples("websocket.connection.duration.distribution", CLIENT)
+    reported = service.agent.samples("websocket.connection.duration.distribution", CLIENT)
     durations = [one.measurements["duration"] / 1e6 for one in service.of(ws.events.CONNECTION_COMPLETED)]
-    assert len(told) == 4
-    assert math.fsum(told) / len(told) == pytest.approx(math.fsum(durations) / 4)
+    assert len(reported) == 4
+    assert math.fsum(reported) / len(reported) == pytest.approx(math.fsum(durations) / 4)
 
 
 def test_the_throughput_is_that_of_both_workers(service: Service) -> None:
@@ -194,8 +194,8 @@ def test_reconnections_are_those_of_both(service: Service) -> None:
     agent, events = service.agent, service.of(ws.events.CONNECTION_RECONNECT_SUCCESS)
     assert agent.total("websocket.connection.reconnect.success", CLIENT) == len(events) == 2
     assert agent.sums("websocket.connection.reconnect.failed", "final:true")[:7] == [0] * 7
-    told = agent.samples("websocket.connection.reconnect.duration.distribution", CLIENT)
-    assert sorted(told) == pytest.approx(sorted(one.measurements["duration"] / 1e6 for one in events))
+    reported = agent.samples("websocket.connection.reconnect.duration.distribution", CLIENT)
+    assert sorted(reported) == pytest.approx(sorted(one.measurements["duration"] / 1e6 for one in events))
 
 
 def test_which_client_is_down_and_how_long(service: Service) -> None:

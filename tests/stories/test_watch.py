@@ -285,7 +285,7 @@ def test_in_a_terminal_every_row_has_name_value_and_distinguishing_tags(columns:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "environ", "told"),
+    ("arguments", "environ", "reported"),
     [
         ([], {}, "this is not a terminal; use --plain for lines, --json for documents, or --web PORT"),
         (["--port", "70000"], {}, "'70000' is not a port"),
@@ -306,10 +306,10 @@ def test_in_a_terminal_every_row_has_name_value_and_distinguishing_tags(columns:
         (["--plian"], {}, "did you mean '--plain'?"),
     ],
 )
-def test_bad_input_is_one_sentence_and_status_2(arguments: list[str], environ: dict[str, str], told: str) -> None:
+def test_bad_input_is_one_sentence_and_status_2(arguments: list[str], environ: dict[str, str], reported: str) -> None:
     done = _run([*WATCH, *arguments], {**environment(), **environ})
     assert (done.returncode, done.stdout) == (2, "")
-    assert told in done.stderr
+    assert reported in done.stderr
     assert done.stderr.startswith("wsnova-statsd watch: ")
     assert done.stderr.count("\n") == 1
 

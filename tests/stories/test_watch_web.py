@@ -302,11 +302,11 @@ class Traffic:
         """All that the terminal was sent since `forget`."""
         for entry in self._driver.get_log("performance"):
             message = json.loads(entry["message"])["message"]
-            kind, told = message["method"], message["params"]
+            kind, reported = message["method"], message["params"]
             if kind in ("Network.requestWillBeSent", "Network.webSocketCreated"):
-                self.requested.append(told.get("request", told)["url"])
-            elif kind == "Network.webSocketFrameReceived" and told["response"]["opcode"] == 2:
-                self._drawn += base64.b64decode(told["response"]["payloadData"]).decode("utf-8", "replace")
+                self.requested.append(reported.get("request", reported)["url"])
+            elif kind == "Network.webSocketFrameReceived" and reported["response"]["opcode"] == 2:
+                self._drawn += base64.b64decode(reported["response"]["payloadData"]).decode("utf-8", "replace")
         return self._drawn
 
     def forget(self) -> None:

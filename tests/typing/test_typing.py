@@ -28,7 +28,7 @@ pytestmark = pytest.mark.timeout(180)  # checkers read all of the package, besid
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Told]:
+def reported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Told]:
     """The codes of mypy's errors by file and line."""
     cache = tmp_path_factory.mktemp("mypy")
     command = [sys.executable, "-m", "mypy", "--strict", "--config-file", os.devnull, "--cache-dir", str(cache)]
@@ -68,20 +68,20 @@ def _marked() -> dict[int, set[str]]:
     return {number: set(found[1].split(", ")) for number, line in lines if (found := _REFUSED.search(line))}
 
 
-def test_a_program_that_uses_the_package_well_passes(told: dict[str, Told]) -> None:
+def test_a_program_that_uses_the_package_well_passes(reported: dict[str, Told]) -> None:
     """Under --strict, without a None check for what was requested, and with the types that it wrote."""
-    assert dict(told["accepted"]) == {}
+    assert dict(reported["accepted"]) == {}
 
 
-def test_the_typed_program_of_the_page_passes_unchanged(told: dict[str, Told]) -> None:
+def test_the_typed_program_of_the_page_passes_unchanged(reported: dict[str, Told]) -> None:
     """And its client and message have the types that its comments say."""
-    assert dict(told["page"]) == {}
+    assert dict(reported["page"]) == {}
 
 
-def test_every_fault_is_found_in_its_line(told: dict[str, Told]) -> None:
+def test_every_fault_is_found_in_its_line(reported: dict[str, Told]) -> None:
     """A typo, a word outside a closed set, an argument by position, a handler of other arguments; nothing else."""
     assert len(_marked()) > 55
-    assert dict(told["refused"]) == _marked()
+    assert dict(reported["refused"]) == _marked()
 
 
 def test_pyright_reports_the_same(tmp_path: Path) -> None:
@@ -89,18 +89,18 @@ def test_pyright_reports_the_same(tmp_path: Path) -> None:
     programs = [str(HERE / name) for name in _PROGRAMS]
     settings = {"typeCheckingMode": "strict", "include": programs, "pythonVersion": "3.11"}
     (tmp_path / "pyrightconfig.json").write_text(json.dumps(settings), encoding="utf-8")
-    told = _pyright(tmp_path)["generalDiagnostics"]
-    places = {(Path(one["file"]).name, one["range"]["start"]["line"] + 1) for one in told}
+    reported = _pyright(tmp_path)["generalDiagnostics"]
+    places = {(Path(one["file"]).name, one["range"]["start"]["line"] + 1) for one in reported}
     assert places == {("refused.py", number) for number in _marked()}
 
 
 def test_the_types_of_the_package_are_complete(tmp_path: Path) -> None:
     """Every name that a user's checker may meet has its type, so that no checker has to infer it in its own way."""
-    told = _pyright(tmp_path, "--verifytypes", "wsnova_statsd", "--ignoreexternal")["typeCompleteness"]
-    assert [one["name"] for one in told["symbols"] if one["isExported"] and not one["isTypeKnown"]] == []
-    assert told["completenessScore"] == 1
-    assert told["exportedSymbolCounts"]["withKnownType"] > 2000
-    assert Path(told["pyTypedPath"]) == ROOT / "wsnova_statsd" / "py.typed"
+    reported = _pyright(tmp_path, "--verifytypes", "wsnova_statsd", "--ignoreexternal")["typeCompleteness"]
+    assert [one["name"] for one in reported["symbols"] if one["isExported"] and not one["isTypeKnown"]] == []
+    assert reported["completenessScore"] == 1
+    assert reported["exportedSymbolCounts"]["withKnownType"] > 2000
+    assert Path(reported["pyTypedPath"]) == ROOT / "wsnova_statsd" / "py.typed"
 
 
 def test_the_options_of_a_monitor_that_a_checker_knows_are_all_its_options() -> None:

@@ -74,19 +74,19 @@ class Bench:
         *rules: Rule,
         profile: ProfileName | ws.Profile = "financial",
         sinks: Iterable[Sink] = (),
-        told: Callable[[Alert], object] | None = None,
+        reported: Callable[[Alert], object] | None = None,
         on_delivered: Callable[[Alert, float], object] | None = None,
     ) -> None:
         self.bus = ws.Bus()
         self.clock = FakeClock()
         self.timers = Timers(self.clock)
         self.agent = Agent()
-        self.told: list[Alert] = []
+        self.reported: list[Alert] = []
         self.delays: list[tuple[Alert, float]] = []
         self.alerts = Alerts(
             rules,
             self.agent,
-            [told or self.told.append, *sinks],
+            [reported or self.reported.append, *sinks],
             profile,
             self.bus,
             on_delivered or (lambda alert, seconds: self.delays.append((alert, seconds))),
@@ -119,4 +119,4 @@ class Bench:
 
     def types(self) -> list[str]:
         """The alerts' types in order: warning, error, success."""
-        return [alert.alert_type for alert in self.told]
+        return [alert.alert_type for alert in self.reported]

@@ -107,7 +107,7 @@ class Receiving:
         link: RunLink,
         on_message: Callable[[Any], object] | None = None,
         *,
-        heard: Sequence[str] = SUMS,
+        observed: Sequence[str] = SUMS,
         profile: ws.Profile = ws.FINANCIAL,
         protocol: ws.Protocol | None = None,
     ) -> None:
@@ -118,7 +118,7 @@ class Receiving:
         self.bus = self.made.bus
         self.answers = Answers()
         self.answered: list[Any] = []
-        self.heard = heard
+        self.observed = observed
         connection: Any = self
         requests: Any = self.answers
         self.receiver = Receiver(on_message, self.made.events, requests, connection, self.answered.append)
@@ -131,9 +131,9 @@ class Receiving:
     def sums(self, log: EventLog) -> dict[str, int]:
         """All sums so far."""
         self.receiver.flush()
-        told = [one.measurements for one in log.of(events.MESSAGE_BATCH_PROCESSED)]
+        reported = [one.measurements for one in log.of(events.MESSAGE_BATCH_PROCESSED)]
         names = ("count", "total_size", "errors", "processed")
-        return {name: sum(one[name] for one in told) for name in names}
+        return {name: sum(one[name] for one in reported) for name in names}
 
 
 def run_of(*numbers: int, kind: int = TEXT) -> Run:

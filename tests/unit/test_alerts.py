@@ -37,9 +37,9 @@ def test_ten_thousand_slow_messages_in_a_minute_are_two_alerts_with_the_right_nu
     for value in values:
         bench.slow(value)
         bench.advance(0.005)
-    assert len(bench.told) == 1
+    assert len(bench.reported) == 1
     bench.advance(20)
-    first, second = bench.told
+    first, second = bench.reported
     assert (first.count, first.highest, first.p95) == (1, values[0], values[0])
     rest = sorted(values[1:])
     assert (second.count, second.highest, second.p95) == (9_999, rest[-1], rest[9_499])  # ceil(0.95 * 9,999) - 1
@@ -50,9 +50,9 @@ def test_ten_thousand_slow_messages_in_a_minute_are_two_alerts_with_the_right_nu
     )
     assert bench.agent.counts == [("websocket.alert.fired", 1, {"rule": "slow_processing", "client": "md-1"})] * 2
     bench.advance(60)
-    assert bench.told[2].alert_type == "success"
-    assert bench.told[2].text.endswith(f"over; slow messages in all: 10000, the highest {rest[-1]}ms.")
-    assert {alert.aggregation_key for alert in bench.told} == {"slow_processing:md-1:trade"}
+    assert bench.reported[2].alert_type == "success"
+    assert bench.reported[2].text.endswith(f"over; slow messages in all: 10000, the highest {rest[-1]}ms.")
+    assert {alert.aggregation_key for alert in bench.reported} == {"slow_processing:md-1:trade"}
     assert len(bench.agent.counts) == 2
     assert bench.timers.waiting == 0
 
@@ -61,7 +61,7 @@ def test_another_client_type_or_rule_has_its_own_cool_down() -> None:
     bench = Bench(alerts.SlowProcessing(), alerts.SlowProcessing(threshold_ms=500, cool_down=1))
     for client, kind, ms in (("a", "b", 200), ("a", "c", 200), ("d", "b", 600), ("a", "b", 600)):
         bench.slow(ms, client_id=client, type=kind)
-    assert [(alert.client, alert.type, alert.highest) for alert in bench.told] == [
+    assert [(alert.client, alert.type, alert.highest) for alert in bench.reported] == [
         ("a", "b", 200.0),
         ("a", "c", 200.0),
         ("d", "b", 600.0),
@@ -79,7 +79,7 @@ def test_rules_of_one_name_have_incidents_of_different_keys() -> None:
         alerts.When("n >= 5", queue, lambda value: value >= 5),
     )
     bench.emit("shop.queue", {"n": 7}, type="")
-    assert [one.aggregation_key for one in bench.told] == ["n_5:md-1", "n_5_2:md-1", "n_5_3:md-1"]
+    assert [one.aggregation_key for one in bench.reported] == ["n_5:md-1", "n_5_2:md-1", "n_5_3:md-1"]
     assert [tags["rule"] for _, _, tags in bench.agent.counts] == ["n_5", "n_5_2", "n_5_3"]
 
 
@@ -89,13 +89,13 @@ def test_what_was_held_back_is_reported_with_the_recovery_and_nothing_after_it()
     for _ in range(3):
         _login(bench, accepted=False)
     _login(bench, accepted=True)
-    assert [(alert.alert_type, alert.count) for alert in bench.told] == [("error", 1), ("success", 3)]
-    assert bench.told[1].text == (
+    assert [(alert.alert_type, alert.count) for alert in bench.reported] == [("error", 1), ("success", 3)]
+    assert bench.reported[1].text == (
         "client md-1: over; failed logins in all: 3, the highest 1e-09s. Since the last alert: 2, the worst: "
         "Login failed: timeout (refresh)."
     )
     bench.advance(600)
-    assert (len(bench.told), bench.timers.waiting, bench.alerts.figures.open) == (2, 0, 0)
+    assert (len(bench.reported), bench.timers.waiting, bench.alerts.figures.open) == (2, 0, 0)
 
 
 def test_what_comes_and_goes_within_the_cool_down_of_another_is_reported_when_that_ends() -> None:
@@ -107,10 +107,10 @@ def test_what_comes_and_goes_within_the_cool_down_of_another_is_reported_when_th
         bench.advance(5)
     assert bench.types() == ["error", "success"]
     bench.advance(30)
-    assert [(alert.alert_type, alert.count) for alert in bench.told[2:]] == [("success", 5)]
-    assert bench.told[2].text.endswith("Since the last alert: 5, the worst: Login failed: timeout (refresh).")
+    assert [(alert.alert_type, alert.count) for alert in bench.reported[2:]] == [("success", 5)]
+    assert bench.reported[2].text.endswith("Since the last alert: 5, the worst: Login failed: timeout (refresh).")
     bench.advance(600)
-    assert (len(bench.told), bench.timers.waiting, bench.alerts.figures.open) == (3, 0, 0)
+    assert (len(bench.reported), bench.timers.waiting, bench.alerts.figures.open) == (3, 0, 0)
     _login(bench, accepted=False)
     _login(bench, accepted=True)
     _login(bench, accepted=False)
@@ -128,9 +128,9 @@ def test_a_state_that_lasts_is_reported_again_only_after_another_event() -> None
     bench.advance(30)
     _login(bench, accepted=False)
     bench.advance(30)
-    assert [alert.count for alert in bench.told] == [1, 1, 1]
+    assert [alert.count for alert in bench.reported] == [1, 1, 1]
     _login(bench, accepted=True)
-    assert bench.told[-1].text == "client md-1: over; failed logins in all: 3, the highest 1e-09s."
+    assert bench.reported[-1].text == "client md-1: over; failed logins in all: 3, the highest 1e-09s."
 
 
 def test_many_threads_lose_no_occurrence() -> None:
@@ -147,8 +147,8 @@ def test_many_threads_lose_no_occurrence() -> None:
     for thread in threads:
         thread.join()
     bench.advance(60)
-    assert [alert.count for alert in bench.told] == [1, 3_999]
-    assert bench.told[1].highest == 200.000999
+    assert [alert.count for alert in bench.reported] == [1, 3_999]
+    assert bench.reported[1].highest == 200.000999
 
 
 def test_the_number_of_incidents_and_of_remembered_clients_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,7 +160,7 @@ def test_the_number_of_incidents_and_of_remembered_clients_is_bounded(monkeypatc
         bench.slow(200, client_id=f"c{number}", type="x" * 10_000)
     slow, stuck = bench.alerts._watches
     assert len(slow.incidents._open) == len(slow._memories) == len(stuck._memories) == 10
-    assert max(len(alert.type) for alert in bench.told) == 200
+    assert max(len(alert.type) for alert in bench.reported) == 200
     bench.advance(60)
     assert bench.alerts.figures.open == 0
 
@@ -206,13 +206,13 @@ def test_a_rule_of_your_own_is_a_subclass() -> None:
         bench.bus.execute("shop.order.refunded", {"amount": amount}, {})
     bench.bus.execute("shop.order.refunded", {}, {})
     bench.advance(30)
-    assert [(one.title, one.alert_type, one.count, one.highest) for one in bench.told] == [
+    assert [(one.title, one.alert_type, one.count, one.highest) for one in bench.reported] == [
         ("Large refund", "info", 1, 1001),
         ("Large refund", "info", 1, 5000),
         ("Recovered: large refund", "success", 2, 5000),
     ]
-    assert bench.told[0].text == "no client: 1001EUR."
-    assert (bench.told[0].aggregation_key, bench.told[0].tags) == ("refund", {})
+    assert bench.reported[0].text == "no client: 1001EUR."
+    assert (bench.reported[0].aggregation_key, bench.reported[0].tags) == ("refund", {})
     assert bench.alerts.figures.unusable == 1
 
 
@@ -231,7 +231,7 @@ def test_a_rule_of_your_own_is_a_function_of_a_metric() -> None:
     for ns, warmup in ((250_000_000, False), (900_000_000, True), (250_500_000, False), ("x", False)):
         bench.emit("feed.pong", {"rtt": ns}, warmup=warmup)
     assert asked == [250.0, 250.5]
-    (alert,) = bench.told
+    (alert,) = bench.reported
     assert (alert.title, alert.alert_type, alert.highest) == ("Feed is far", "error", 250.5)
     assert alert.aggregation_key == "feed_is_far:md-1:trade"
     assert bench.alerts.figures.unusable == 1
@@ -247,15 +247,15 @@ def test_a_rule_of_your_own_is_a_function_of_an_event() -> None:
     for depth in (1, 10, 11, 12, 0):
         bench.emit("shop.queue", {"depth": depth}, name="mail")
     bench.advance(60)
-    assert [(one.title, one.alert_type, one.count) for one in bench.told] == [
+    assert [(one.title, one.alert_type, one.count) for one in bench.reported] == [
         ("Queue mail", "warning", 1),
         ("Recovered: Deep queue for trade", "success", 3),
     ]
     for depth in (12, 12, 12):
         bench.emit("shop.queue", {"depth": depth}, name="mail")
     bench.advance(60)
-    assert (bench.told[3].count, bench.told[3].p95) == (2, None)
-    assert "since the last alert; at most" in bench.told[3].text
+    assert (bench.reported[3].count, bench.reported[3].p95) == (2, None)
+    assert "since the last alert; at most" in bench.reported[3].text
 
 
 def test_a_rule_that_raises_is_isolated_by_the_bus(caplog: pytest.LogCaptureFixture) -> None:
@@ -327,9 +327,9 @@ def test_a_forked_child_begins_without_the_parents_incidents_and_locks() -> None
         if alert.type == "slow to tell":
             calling.set()
             go.wait(10)
-        told.append(alert.type)
+        reported.append(alert.type)
 
-    told: list[str] = []
+    reported: list[str] = []
     bus = ws.Bus()
     watching = Alerts([alerts.When("Mine", SLOW, judge)], Agent(), [call], bus=bus).start()
     bus.execute(SLOW, {}, {"type": "slow to tell"})
@@ -340,7 +340,7 @@ def test_a_forked_child_begins_without_the_parents_incidents_and_locks() -> None
     watching.after_fork()
     bus.execute(SLOW, {}, {"type": "of the child"})
     watching.at_exit(time.monotonic() + 10)
-    assert told == ["of the child"]
+    assert reported == ["of the child"]
     go.set()
     thread.join()
     watching.stop()
@@ -351,7 +351,7 @@ def test_a_forked_child_begins_without_the_parents_incidents_and_locks() -> None
 
 def test_the_time_from_an_event_to_the_sinks_return_is_measured() -> None:
     """For alerts that an event caused; not for those that the clock caused."""
-    bench = Bench(alerts.SlowProcessing(), told=lambda alert: bench.clock.advance(0.25))
+    bench = Bench(alerts.SlowProcessing(), reported=lambda alert: bench.clock.advance(0.25))
     assert bench.alerts.figures.worst_seconds is None
     bench.slow(200)
     bench.slow(200)

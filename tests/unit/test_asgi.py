@@ -41,10 +41,10 @@ def counted() -> Iterator[Counted]:
 def _lives(app: Any) -> list[str]:
     """The messages that a server gets from an application's life, which it begins and ends."""
     said: list[str] = []
-    told = iter([STARTUP, SHUTDOWN])
+    reported = iter([STARTUP, SHUTDOWN])
 
     async def receive() -> Any:
-        return next(told)
+        return next(reported)
 
     async def send(message: Any) -> None:
         said.append(message["type"])
@@ -91,10 +91,10 @@ def test_the_flush_comes_before_the_server_gets_the_end(counted: Counted) -> Non
     """It may end the process as soon as it does."""
 
     async def life() -> None:
-        told = iter([STARTUP, SHUTDOWN])
+        reported = iter([STARTUP, SHUTDOWN])
 
         async def receive() -> Any:
-            return next(told)
+            return next(reported)
 
         async def send(message: Any) -> None:
             if message["type"] == STOPPED:
@@ -159,10 +159,10 @@ def test_a_client_runs_while_the_application_does_again_and_again(app: Any, serv
         states: list[ws.State] = []
 
         async def life(states: list[ws.State] = states, number: int = number) -> None:
-            told = iter([STARTUP, SHUTDOWN])
+            reported = iter([STARTUP, SHUTDOWN])
 
             async def receive() -> Any:
-                return next(told)
+                return next(reported)
 
             async def send(message: Any) -> None:
                 if message["type"] == STARTED:

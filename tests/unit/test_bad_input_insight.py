@@ -135,7 +135,7 @@ REFUSED_RULES: list[tuple[Callable[[], object], str]] = [
 ]
 
 
-def _told(make: Callable[[], object]) -> str:
+def _reported(make: Callable[[], object]) -> str:
     with pytest.raises(ConfigurationError) as caught:
         make()
     return str(caught.value)
@@ -145,16 +145,16 @@ def _told(make: Callable[[], object]) -> str:
 def test_an_unusable_argument_is_refused_with_one_sentence(
     make: Callable[..., Any], given: dict[str, Any], sentence: str
 ) -> None:
-    told = _told(lambda: make(**given))
-    assert sentence in told
-    assert "\n" not in told
+    reported = _reported(lambda: make(**given))
+    assert sentence in reported
+    assert "\n" not in reported
 
 
 @pytest.mark.parametrize(("make", "sentence"), REFUSED_RULES)
 def test_rules_sinks_and_trackers_that_cannot_work_are_refused_too(make: Callable[[], object], sentence: str) -> None:
-    told = _told(make)
-    assert sentence in told
-    assert "\n" not in told
+    reported = _reported(make)
+    assert sentence in reported
+    assert "\n" not in reported
 
 
 def test_limits_that_can_just_be_met_are_accepted() -> None:
@@ -235,7 +235,7 @@ def test_rules_skip_and_count_events_that_measure_nothing(rule: ws.alerts.Rule, 
         expected += 1
     assert bench.alerts.figures.unusable == expected
     assert bench.bus.handler_errors == 0
-    assert bench.told == []
+    assert bench.reported == []
 
 
 @pytest.mark.parametrize("key", ["behind", "lag", "idle", "waiting", "processed"])
@@ -244,7 +244,7 @@ def test_sums_may_leave_out_what_is_not_known_but_not_measure_nonsense(key: str)
     bench = Bench(alerts.LatencyDrift() if key == "processed" else alerts.FallingBehind(for_s=0))
     for value in ABSURD:
         bench.emit(BATCH, {**GOOD, key: value}, **WHAT)
-    assert (bench.told, bench.alerts.figures.unusable) == ([], len(ABSURD))
+    assert (bench.reported, bench.alerts.figures.unusable) == ([], len(ABSURD))
     bench.emit(BATCH, {name: GOOD[name] for name in GOOD if name != key}, **WHAT)
     assert bench.alerts.figures.unusable == len(ABSURD)
 

@@ -325,8 +325,8 @@ def test_what_waits_is_measured_for_what_is_received_with_the_age_of_each_messag
             record(lag)
         metrics.flush()
     tags = {"client:a", "direction:received"}
-    told = {(one.name, *one.values) for one in metrics.metrics() if tags <= set(one.tags)}
-    assert told >= {
+    reported = {(one.name, *one.values) for one in metrics.metrics() if tags <= set(one.tags)}
+    assert reported >= {
         ("websocket.message.waiting", 3.0),
         ("websocket.message.waiting.bytes", 900.0),
         ("websocket.message.behind", 1.5),

@@ -198,8 +198,8 @@ def test_an_error_is_one_sentence_and_a_traceback_only_if_it_is_asked_for(
     """--debug comes before or after the command; the sentence comes last."""
     _running(monkeypatch, error)
     assert _status(arguments) == status
-    traceback, _, told = capsys.readouterr().err.rpartition("wsnova-statsd demo: ")
-    assert f"wsnova-statsd demo: {told}" == sentence
+    traceback, _, reported = capsys.readouterr().err.rpartition("wsnova-statsd demo: ")
+    assert f"wsnova-statsd demo: {reported}" == sentence
     assert traceback.startswith("Traceback") is (len(arguments) == 2)
 
 

@@ -46,8 +46,8 @@ def test_help_says_what_it_does_by_examples_and_exit_statuses(capsys: pytest.Cap
 def test_the_list_of_commands_has_a_line_of_each(capsys: pytest.CaptureFixture[str], name: str) -> None:
     """In lower case, without a full stop."""
     out = " ".join(_ended(capsys, "--help")[1].split())
-    told = re.search(rf" {name} ([a-z][^.]*?)(?: ({'|'.join(COMMANDS)}) | examples:)", out)
-    assert told
+    reported = re.search(rf" {name} ([a-z][^.]*?)(?: ({'|'.join(COMMANDS)}) | examples:)", out)
+    assert reported
 
 
 @EVERY

@@ -86,7 +86,7 @@ def _origin(**given: Any) -> str:
 
 
 @pytest.mark.parametrize(
-    ("environ", "given", "told"),
+    ("environ", "given", "reported"),
     [
         ({}, {}, "UDP localhost port 8125, by default: no setting names another"),
         ({}, {"host": "h", "port": 9}, "UDP h port 9, from --host, --port"),
@@ -111,12 +111,12 @@ def _origin(**given: Any) -> str:
     ],
 )
 def test_the_address_is_printed_with_the_settings_that_decide_it(
-    monkeypatch: pytest.MonkeyPatch, environ: dict[str, str], given: dict[str, Any], told: str
+    monkeypatch: pytest.MonkeyPatch, environ: dict[str, str], given: dict[str, Any], reported: str
 ) -> None:
     """And with those that have no effect, the usual reason of a wrong address."""
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
-    assert _origin(**given) == told
+    assert _origin(**given) == reported
 
 
 def test_the_agents_socket_is_found_without_a_setting() -> None:
@@ -209,7 +209,7 @@ UDP = """  (the heading)
 
 
 @pytest.mark.parametrize(
-    ("target", "port", "told"),
+    ("target", "port", "reported"),
     [
         ("127.0.0.1", 8125, "a process of user 101 holds 127.0.0.1 port 8125"),
         ("127.0.0.2", 8125, None),
@@ -219,21 +219,21 @@ UDP = """  (the heading)
     ],
 )
 def test_the_kernels_table_says_which_process_receives_datagrams(
-    monkeypatch: pytest.MonkeyPatch, target: str, port: int, told: str | None
+    monkeypatch: pytest.MonkeyPatch, target: str, port: int, reported: str | None
 ) -> None:
     """By address or for every address; a socket that is connected elsewhere receives none."""
     lines = [line.split() for line in UDP.format(drops=0).splitlines()[1:]]
     monkeypatch.setattr(holders, "_table", lambda path: iter(lines if path.endswith("udp") else []))
-    assert holders.udp_holder(ipaddress.ip_address(target), port) == told
+    assert holders.udp_holder(ipaddress.ip_address(target), port) == reported
 
 
 def test_a_holder_that_loses_datagrams_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernel counts them."""
     lines = [line.split() for line in UDP.format(drops=34).splitlines()[1:]]
     monkeypatch.setattr(holders, "_table", lambda _: iter(lines))
-    told = holders.udp_holder(ipaddress.ip_address("127.0.0.1"), 8125)
-    assert told is not None
-    assert "has lost 34 datagrams" in told
+    reported = holders.udp_holder(ipaddress.ip_address("127.0.0.1"), 8125)
+    assert reported is not None
+    assert "has lost 34 datagrams" in reported
 
 
 def test_without_a_table_the_holder_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:

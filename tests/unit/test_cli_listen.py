@@ -19,7 +19,7 @@ def _args(*given: str) -> argparse.Namespace:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "reported"),
     [
         ([], "usage: wsnova-statsd listen URL [OPTIONS]; see --help"),
         (["http://feed.example"], "url is 'http://feed.example'; allowed: ws://host"),
@@ -49,7 +49,7 @@ def _args(*given: str) -> argparse.Namespace:
         ([URL, "--filter", ""], "pass words"),
     ],
 )
-def test_bad_input_is_one_sentence(capsys: pytest.CaptureFixture[str], arguments: list[str], told: str) -> None:
+def test_bad_input_is_one_sentence(capsys: pytest.CaptureFixture[str], arguments: list[str], reported: str) -> None:
     """Status 2, before anything is tried; nothing on stdout."""
     try:
         status: object = main(["listen", *arguments])
@@ -57,7 +57,7 @@ def test_bad_input_is_one_sentence(capsys: pytest.CaptureFixture[str], arguments
         status = refused.code
     out, err = capsys.readouterr()
     assert (status, out, err.count("\n")) == (2, "", 1)
-    assert told in err
+    assert reported in err
 
 
 def test_a_secret_of_a_header_or_url_is_in_no_error(capsys: pytest.CaptureFixture[str]) -> None:

@@ -25,7 +25,7 @@ def test_the_folder_of_our_sitecustomize_stands_first_and_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "reported"),
     [
         (["nope.py"], "there is no script 'nope.py'; pass the path of a script, -m MODULE or -- COMMAND"),
         (["feeds.live"], "or MODULE:NAME for your own clients"),
@@ -39,7 +39,7 @@ def test_a_missing_script_is_one_sentence_and_status_2(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
     arguments: list[str],
-    told: str,
+    reported: str,
 ) -> None:
     """Before this process becomes another program; if it does not, it still ignores the signals that Python ignores."""
     monkeypatch.chdir(tmp_path)
@@ -51,5 +51,5 @@ def test_a_missing_script_is_one_sentence_and_status_2(
     out, err = capsys.readouterr()
     assert (refused.value.code, out, err.count("\n")) == (2, "", 1)
     assert err.startswith("wsnova-statsd run: ")
-    assert told in err
+    assert reported in err
     assert (signal.getsignal(signal.SIGPIPE), signal.getsignal(signal.SIGXFSZ)) == (signal.SIG_IGN, signal.SIG_IGN)

@@ -50,7 +50,7 @@ def test_lists_of_your_own_replace_the_default_lists(
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "reported"),
     [
         ("dashboards grafana --push", "--push is for Datadog; leave it out: what is made for grafana is printed"),
         ("dashboards grafana --all", "--all is for Datadog"),
@@ -65,7 +65,7 @@ def test_lists_of_your_own_replace_the_default_lists(
     ],
 )
 def test_what_does_not_fit_together_is_refused_in_one_sentence(
-    line: str, told: str, capsys: pytest.CaptureFixture[str]
+    line: str, reported: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Status 2, before anything is printed."""
     try:
@@ -74,5 +74,5 @@ def test_what_does_not_fit_together_is_refused_in_one_sentence(
         status = int(str(ended.code))
     out, error = capsys.readouterr()
     assert (status, out) == (2, "")
-    assert told in error
+    assert reported in error
     assert error.count("\n") == 1

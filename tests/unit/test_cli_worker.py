@@ -52,7 +52,7 @@ def test_a_client_a_list_and_a_function_that_returns_either_are_found(name: str,
 
 @pytest.mark.usefixtures("feeds")
 @pytest.mark.parametrize(
-    ("reference", "told"),
+    ("reference", "reported"),
     [
         ("feeds:on", "feeds has no 'on'; its clients: one, loop; did you mean 'one'?"),
         ("feeds:number", "feeds:number provides 5; use a ws.Client, a list of them, or a function that returns either"),
@@ -71,7 +71,7 @@ def test_a_client_a_list_and_a_function_that_returns_either_are_found(name: str,
     ],
 )
 def test_what_cannot_be_run_is_one_sentence_and_status_2(
-    capsys: pytest.CaptureFixture[str], reference: str, told: str
+    capsys: pytest.CaptureFixture[str], reference: str, reported: str
 ) -> None:
     """Which says what was found and what exists, and shows no secret."""
     with pytest.raises(SystemExit) as refused:
@@ -79,7 +79,7 @@ def test_what_cannot_be_run_is_one_sentence_and_status_2(
     err = capsys.readouterr().err
     assert refused.value.code == 2
     assert err.startswith("wsnova-statsd run: ")
-    assert told in err
+    assert reported in err
     assert err.count("\n") == 1
     assert "S3cret" not in err
 
@@ -94,7 +94,7 @@ def test_the_traceback_of_a_module_that_fails_is_shown_with_debug(capsys: pytest
 
 @pytest.mark.usefixtures("feeds")
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "reported"),
     [
         (["feeds:one", "--port", "80"], "feeds:one names clients, which take no arguments, got '--port 80'"),
         (["--health-file", "nowhere/alive", "feeds:one"], "--health-file is 'nowhere/alive'; pass the path of a file"),
@@ -105,12 +105,12 @@ def test_the_traceback_of_a_module_that_fails_is_shown_with_debug(capsys: pytest
     ],
 )
 def test_arguments_that_do_not_fit_are_one_sentence(
-    capsys: pytest.CaptureFixture[str], arguments: list[str], told: str
+    capsys: pytest.CaptureFixture[str], arguments: list[str], reported: str
 ) -> None:
     """Before anything is imported or touched."""
     with pytest.raises(SystemExit) as refused:
         main(["run", *arguments])
     err = capsys.readouterr().err
     assert (refused.value.code, err.count("\n")) == (2, 1)
-    assert told in err
+    assert reported in err
     assert not Path("alive").exists()

@@ -39,8 +39,8 @@ class Bench(Parts):
         self.clock.advance(seconds)
         self.line.messages.clear()
         assert self.shipper.flush(10)
-        told = [one for one in self.line.messages if isinstance(one, Metric) and one.type == kind]
-        tags = [(one, [tag.lower() for tag in one.tags if tag != "client:a"]) for one in told]
+        reported = [one for one in self.line.messages if isinstance(one, Metric) and one.type == kind]
+        tags = [(one, [tag.lower() for tag in one.tags if tag != "client:a"]) for one in reported]
         return {" ".join((one.name, *rest)): one.values[0] for one, rest in tags}
 
 
@@ -62,13 +62,13 @@ def test_a_state_repeats_every_four_seconds_until_its_client_is_closed() -> None
 @pytest.mark.parametrize("up", [False, True])
 def test_what_waited_when_a_client_was_closed_is_sent_no_more(up: bool) -> None:
     """Its last value is sent once more, whatever it is; for a client that is up again it goes on."""
-    bench, told = Bench(), "websocket.message.waiting direction:received"
+    bench, reported = Bench(), "websocket.message.waiting direction:received"
     bench.emit(events.MESSAGE_BATCH_PROCESSED, measurements={"count": 1, "waiting": 5}, direction="received")
     bench.emit(events.CLIENT_CLOSED)
     if up:
         bench.emit(events.CONNECTION_COMPLETED)
-    assert bench.flushed()[told] == 5
-    assert (told in bench.flushed(4)) is up
+    assert bench.flushed()[reported] == 5
+    assert (reported in bench.flushed(4)) is up
 
 
 def test_a_client_that_came_back_between_two_flushes_is_not_forgotten() -> None:

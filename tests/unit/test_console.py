@@ -39,7 +39,7 @@ class _Bench:
         assert isinstance(self.out, io.StringIO)
         return [line.partition(" ")[2] if line[:1].isdigit() else line for line in self.out.getvalue().splitlines()]
 
-    def told(self) -> list[str]:
+    def reported(self) -> list[str]:
         """The lines above the table."""
         lines = self.ended()
         return lines[: next(at for at, line in enumerate(lines) if line.startswith("wsnova_statsd test"))]
@@ -115,7 +115,7 @@ def test_an_event_is_a_line(
 ) -> None:
     """With the client's name before it; what another event says as well is not printed twice."""
     bench.emit(event, measurements, **metadata)
-    assert bench.told() == ([] if line is None else [f"md-1 {line}"])
+    assert bench.reported() == ([] if line is None else [f"md-1 {line}"])
 
 
 def test_every_handled_event_is_in_the_table_above() -> None:
@@ -134,7 +134,7 @@ def test_an_alert_is_a_line_even_if_it_comes_late(bench: _Bench) -> None:
         "slow", "md-1", "trade", "warning", "Slow message processing: 150ms for trade", "", 1, 150.0, None, "ms"
     )
     bench.console.alert(alert)
-    assert bench.told() == ["md-1 alert: Slow message processing: 150ms for trade"]
+    assert bench.reported() == ["md-1 alert: Slow message processing: 150ms for trade"]
     bench.console.alert(Alert("slow", "md-2", "", "success", "Recovered", "", 1, None, None, ""))
     assert bench.ended()[-1] == "md-2 alert: Recovered"
 
@@ -147,7 +147,7 @@ def test_nothing_from_the_network_shows_a_secret_or_adds_a_line(bench: _Bench) -
         severity="warning",
         error="bad\n12:00:00 md-9 connected\x1b[2J token=hunter2 wss://u:hunter2@h/x?key=hunter2",
     )
-    (line,) = bench.told()
+    (line,) = bench.reported()
     assert line.startswith("md-1 decode: bad 12:00:00 md-9 connected")
     assert "hunter2" not in line
     assert "\x1b" not in line
@@ -158,16 +158,16 @@ def test_what_repeats_is_printed_once_and_counted(bench: _Bench) -> None:
     for _ in range(500):
         bench.emit(events.ERROR_OCCURRED, error_type="decode", severity="warning", error="no JSON")
     bench.emit(events.AUTH_COMPLETED)
-    *told, rest = bench.told()
-    assert told == ["md-1 decode: no JSON", "md-1 is logged in after ?"]
+    *reported, rest = bench.reported()
+    assert reported == ["md-1 decode: no JSON", "md-1 is logged in after ?"]
     assert rest == "... and 499 more events, like these or too many to print"
 
 
 def test_too_many_different_lines_are_counted(bench: _Bench) -> None:
     for number in range(150):
         bench.emit(events.AUTH_FAILED, reason=f"no {number}")
-    *told, rest = bench.told()
-    assert told == [f"md-1 could not log in: no {number}" for number in range(100)]
+    *reported, rest = bench.reported()
+    assert reported == [f"md-1 could not log in: no {number}" for number in range(100)]
     assert rest == "... and 50 more events, like these or too many to print"
 
 
@@ -233,7 +233,7 @@ def test_a_fault_of_the_output_is_logged_once_and_the_next_line_is_printed(caplo
     for reason in ("a", "b", "c"):
         bench.emit(events.AUTH_FAILED, reason=reason)
     with caplog.at_level(logging.ERROR):
-        assert bench.told() == ["md-1 could not log in: c"]
+        assert bench.reported() == ["md-1 could not log in: c"]
     assert any("the console cannot print" in one.getMessage() for one in caplog.records)
 
 
@@ -291,10 +291,10 @@ def test_a_signal_may_come_before_each_of_its_lines() -> None:
         return bench.console.start, bench.console.stop
 
     def both_told(line: int) -> None:
-        assert sorted(benches[-1].told()) == ["md-1 could not log in: call", "md-1 could not log in: signal"]
+        assert sorted(benches[-1].reported()) == ["md-1 could not log in: call", "md-1 could not log in: signal"]
 
     def told_if_heard(line: int) -> None:
-        assert benches[-1].told() in ([], ["md-1 could not log in: signal"])
+        assert benches[-1].reported() in ([], ["md-1 could not log in: signal"])
 
     assert at_every_line("wsnova_statsd/insight/console.py", emitting, both_told) > 5
 

@@ -133,12 +133,12 @@ def test_each_of_the_five_most_expensive_is_gone_if_it_is_dropped_as_advised(
     the KPIs are left out."""
     bill = cost(profile, shape, ws.statsd_metrics(lean=lean))
     assert list(bill.drops) == [one.name for one in bill.costs[:5]]
-    for name, told in bill.drops.items():
-        if told == "ws.Monitor(kpis=False)":
+    for name, reported in bill.drops.items():
+        if reported == "ws.Monitor(kpis=False)":
             assert name.startswith("websocket.kpi.")
             continue
-        code = re.match(r"ws\.StatsdReporter\((.*)\)(?:, or distributions=False for all of them)?\Z", told)
-        assert code, told
+        code = re.match(r"ws\.StatsdReporter\((.*)\)(?:, or distributions=False for all of them)?\Z", reported)
+        assert code, reported
         kept = {one.name for one in eval(code[1], {"ws": ws})}
         assert name not in kept
         assert kept < {one.name for one in ws.statsd_metrics(lean=lean)}
@@ -170,8 +170,8 @@ def test_a_metric_of_your_own_is_dropped_where_it_is_listed() -> None:
         for kind, name in ((ws.gauge, "shop.size"), (ws.distribution, "shop.size.distribution"))
     ]
     drops = cost(ws.FINANCIAL, Shape(types=50), own).drops
-    told = "leave it out of the list that you pass to ws.StatsdReporter"
-    assert (drops["shop.size"], drops["shop.size.distribution"]) == (told, told)
+    reported = "leave it out of the list that you pass to ws.StatsdReporter"
+    assert (drops["shop.size"], drops["shop.size.distribution"]) == (reported, reported)
 
 
 def test_the_bill_is_printed_as_lines_and_as_a_document() -> None:

@@ -239,7 +239,7 @@ def test_all_of_it_in_one_document(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("env", "told"),
+    ("env", "reported"),
     [
         ("Prod", "got 'Prod'; pass prod"),
         ("a b", "got 'a b'; pass a_b"),
@@ -249,14 +249,14 @@ def test_all_of_it_in_one_document(capsys: pytest.CaptureFixture[str]) -> None:
         (":", "got ':'"),
     ],
 )
-def test_an_env_that_is_no_tag_is_bad_input(capsys: pytest.CaptureFixture[str], env: str, told: str) -> None:
+def test_an_env_that_is_no_tag_is_bad_input(capsys: pytest.CaptureFixture[str], env: str, reported: str) -> None:
     """In one sentence, with what it would be: no query is made of anything else."""
     with pytest.raises(SystemExit) as ended:
         main(["slos", "--env", env])
     out, err = capsys.readouterr()
     assert (ended.value.code, out) == (2, "")
     assert "env must be the value of the tag env as Datadog stores it, " in err
-    assert err.endswith(f"{told}\n")
+    assert err.endswith(f"{reported}\n")
     assert err.count("\n") == 1
 
 
@@ -309,7 +309,7 @@ def test_lists_of_your_own_replace_the_default_lists(capsys: pytest.CaptureFixtu
 
 @pytest.mark.usefixtures("own")
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "reported"),
     [
         (["metadata", "--metrics", "boards_bad:METRICS"], "importing boards_bad raises ZeroDivisionError"),
         (["metadata", "--metrics", "boards_shop:broken"], "boards_shop:broken raises KeyError"),
@@ -327,12 +327,12 @@ def test_lists_of_your_own_replace_the_default_lists(capsys: pytest.CaptureFixtu
     ],
 )
 def test_a_module_that_has_no_such_list_is_bad_input(
-    capsys: pytest.CaptureFixture[str], arguments: list[str], told: str
+    capsys: pytest.CaptureFixture[str], arguments: list[str], reported: str
 ) -> None:
     """One sentence, status 2, nothing printed."""
     with pytest.raises(SystemExit) as ended:
         main(arguments)
     out, err = capsys.readouterr()
     assert (ended.value.code, out) == (2, "")
-    assert told in err
+    assert reported in err
     assert err.count("\n") == 1

@@ -25,14 +25,14 @@ class Busy:
     def __init__(self) -> None:
         self.called = threading.Event()
         self.go = threading.Event()
-        self.told: list[str] = []
+        self.reported: list[str] = []
         self.threads: set[str] = set()
 
     def __call__(self, alert: Alert) -> None:
         self.threads.add(threading.current_thread().name)
         self.called.set()
         assert self.go.wait(10)
-        self.told.append(alert.type)
+        self.reported.append(alert.type)
 
 
 def _emit(bus: ws.Bus, *kinds: object) -> None:
@@ -53,17 +53,17 @@ def test_a_function_that_takes_six_seconds_delays_no_other_of_the_same_alerts_an
     other.clear()
     _emit(bus, "b")
     assert other.wait(10)
-    assert (len(agent.events), busy.told) == (2, [])
+    assert (len(agent.events), busy.reported) == (2, [])
     busy.go.set()
     watching.stop(10)
-    assert busy.told == ["a", "b"]
+    assert busy.reported == ["a", "b"]
     assert busy.threads == {"wsnova-alerts-Busy"}
 
 
 def test_stop_waits_for_an_alert_that_another_thread_is_delivering() -> None:
     """The reporter has it already, the function not yet: it is still called before stop returns."""
     entered, go = threading.Event(), threading.Event()
-    bus, told = ws.Bus(), list[str]()
+    bus, reported = ws.Bus(), list[str]()
 
     class Slow(Agent):
         def event(self, *arguments: Any, **more: Any) -> None:
@@ -71,13 +71,13 @@ def test_stop_waits_for_an_alert_that_another_thread_is_delivering() -> None:
             entered.set()
             assert go.wait(10)
 
-    watching = Alerts([alerts.SlowProcessing()], Slow(), [lambda alert: told.append(alert.type)], bus=bus).start()
+    watching = Alerts([alerts.SlowProcessing()], Slow(), [lambda alert: reported.append(alert.type)], bus=bus).start()
     emitting = threading.Thread(target=_emit, args=(bus, "a"))
     emitting.start()
     assert entered.wait(10)
     threading.Timer(0.05, go.set).start()
     watching.stop(10)
-    assert told == ["a"]
+    assert reported == ["a"]
     emitting.join()
 
 
@@ -94,7 +94,7 @@ def test_a_function_that_takes_six_seconds_delays_nothing_on_the_clock() -> None
     assert kept.wait(10)  # the recovery, which the clock caused
     CLOCK.call_later(0, ticked.set)
     assert ticked.wait(10)
-    assert busy.told == []
+    assert busy.reported == []
     busy.go.set()
     watching.stop(10)
 
@@ -104,7 +104,7 @@ def test_a_busy_function_has_a_hundred_alerts_waiting_and_the_rest_are_counted(
 ) -> None:
     """Logged once a minute, with how many."""
     busy = Busy()
-    bench = Bench(alerts.SlowProcessing(), told=busy)
+    bench = Bench(alerts.SlowProcessing(), reported=busy)
     _emit(bench.bus, "first")
     assert busy.called.wait(10)
     _emit(bench.bus, *range(103))
@@ -121,17 +121,17 @@ def test_a_busy_function_has_a_hundred_alerts_waiting_and_the_rest_are_counted(
     assert "5 so far" in caplog.records[-1].getMessage()
     busy.go.set()
     bench.alerts.at_exit(time.monotonic() + 10)
-    assert busy.told == ["first", *map(str, range(100))]
+    assert busy.reported == ["first", *map(str, range(100))]
     _emit(bench.bus, "z")
     bench.alerts.at_exit(time.monotonic() + 10)
-    assert (busy.told[-1], bench.alerts.figures.lost) == ("z", 5)
+    assert (busy.reported[-1], bench.alerts.figures.lost) == ("z", 5)
 
 
 def test_a_functions_thread_is_a_daemon_that_ends_when_no_alert_is_left() -> None:
     """Nothing starts before the first alert; the next one starts another thread."""
     before = _ours()
     busy = Busy()
-    bench = Bench(alerts.SlowProcessing(), told=busy)
+    bench = Bench(alerts.SlowProcessing(), reported=busy)
     assert _ours() == before
     for kind in "ab":
         busy.called.clear()
@@ -143,14 +143,14 @@ def test_a_functions_thread_is_a_daemon_that_ends_when_no_alert_is_left() -> Non
         busy.go.set()
         thread.join(10)
         assert not thread.is_alive()
-    assert busy.told == ["a", "b"]
+    assert busy.reported == ["a", "b"]
 
 
 def test_exit_waits_for_pending_alerts_until_its_deadline_and_logs_what_is_left(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     busy = Busy()
-    bench = Bench(alerts.SlowProcessing(), told=busy)
+    bench = Bench(alerts.SlowProcessing(), reported=busy)
     _emit(bench.bus, *range(3))
     assert busy.called.wait(10)
     began = time.monotonic()
@@ -161,19 +161,19 @@ def test_exit_waits_for_pending_alerts_until_its_deadline_and_logs_what_is_left(
     )
     busy.go.set()
     bench.alerts.at_exit(time.monotonic() + 10)
-    assert busy.told == ["0", "1", "2"]
+    assert busy.reported == ["0", "1", "2"]
     assert len(caplog.records) == 1
 
 
 def test_stop_waits_for_a_function_up_to_its_timeout_and_loses_nothing() -> None:
     busy = Busy()
-    bench = Bench(alerts.SlowProcessing(), told=busy)
+    bench = Bench(alerts.SlowProcessing(), reported=busy)
     _emit(bench.bus, "a", "b")
     bench.alerts.stop(0.01)
-    assert busy.told == []
+    assert busy.reported == []
     busy.go.set()
     bench.alerts.stop(10)
-    assert busy.told == ["a", "b"]
+    assert busy.reported == ["a", "b"]
 
 
 def test_a_function_may_stop_the_alerts_that_called_it() -> None:
@@ -184,24 +184,24 @@ def test_a_function_may_stop_the_alerts_that_called_it() -> None:
         bench.alerts.stop(60)
         stopped.set()
 
-    bench = Bench(alerts.SlowProcessing(), told=stop)
+    bench = Bench(alerts.SlowProcessing(), reported=stop)
     _emit(bench.bus, "a")
     assert stopped.wait(10)
 
 
 def test_a_function_that_exits_costs_the_alert_only(caplog: pytest.LogCaptureFixture) -> None:
     """SystemExit ends no thread without a record: it is counted and logged, and the next alert is delivered."""
-    told = []
+    reported = []
 
     def leave(alert: Alert) -> None:
-        told.append(alert.type)
+        reported.append(alert.type)
         if alert.type == "a":
             raise SystemExit(3)
 
-    bench = Bench(alerts.SlowProcessing(), told=leave)
+    bench = Bench(alerts.SlowProcessing(), reported=leave)
     _emit(bench.bus, "a", "b")
     bench.advance(0)
-    assert told == ["a", "b"]
+    assert reported == ["a", "b"]
     assert bench.alerts.figures.sink_failures == 1
     assert "leave raised" in caplog.records[-1].getMessage()
 
@@ -213,11 +213,11 @@ def test_a_thread_that_cannot_be_started_is_logged_and_tried_again(
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", _no_thread)
         _emit(bench.bus, "a", "b")
-    assert bench.told == []
+    assert bench.reported == []
     records = [record for record in caplog.records if record.name == LOGGER]
     assert [(one.levelno, "cannot start a thread" in one.getMessage()) for one in records] == [(logging.ERROR, True)]
     bench.advance(1)
-    assert [alert.type for alert in bench.told] == ["a", "b"]
+    assert [alert.type for alert in bench.reported] == ["a", "b"]
 
 
 def _no_thread(thread: threading.Thread) -> None:
@@ -238,7 +238,7 @@ def test_an_interrupted_delivery_goes_on_with_the_sink_after_the_interrupted_one
     assert good.events == []
     bench.advance(0)
     assert len(good.events) == 1
-    assert [alert.type for alert in bench.told] == ["a"]
+    assert [alert.type for alert in bench.reported] == ["a"]
 
 
 class Queue(Agent):

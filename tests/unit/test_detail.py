@@ -40,7 +40,7 @@ class Bench:
     def begin(self, seconds: Any = 60.0, client_id: Any = None, bus: ws.Bus | None = None) -> Any:
         return self.details.begin(seconds, client_id, bus or self.bus)
 
-    def told(self, emit: Emitter) -> bool:
+    def reported(self, emit: Emitter) -> bool:
         """Whether the client emits an event that only detail enables."""
         before = self.log.count(ONE)
         emit(ONE, {"system_time": 1, "size": 1})
@@ -106,9 +106,9 @@ def test_a_switch_renews_the_bus_and_slots_are_found_anew(bench: Bench) -> None:
     emit = bench.client("a")
     silent, version = emit.slot(ONE), bench.bus.version
     detail = bench.begin()
-    heard, later = emit.slot(ONE), bench.bus.version
+    observed, later = emit.slot(ONE), bench.bus.version
     assert later > version
-    assert (bool(silent.handlers), bool(heard.handlers)) == (False, True)
+    assert (bool(silent.handlers), bool(observed.handlers)) == (False, True)
     detail.cancel()
     assert bench.bus.version > later
     assert not emit.slot(ONE).handlers
@@ -163,8 +163,8 @@ def test_begin_and_end_are_emitted_before_its_first_event_and_after_its_last(ben
 def test_one_client_only_when_it_is_named(bench: Bench) -> None:
     first, second = bench.client("a"), bench.client("b")
     with bench.begin(60, "a") as detail:
-        assert (bench.told(first), bench.told(second), detail.running) == (True, False, True)
-    assert (bench.told(first), bench.told(second), detail.running) == (False, False, False)
+        assert (bench.reported(first), bench.reported(second), detail.running) == (True, False, True)
+    assert (bench.reported(first), bench.reported(second), detail.running) == (False, False, False)
 
 
 def test_another_bus_is_not_touched(bench: Bench) -> None:
@@ -185,12 +185,12 @@ def test_clients_that_begin_meanwhile_are_covered_too(bench: Bench) -> None:
     """All of them, or those of the id: a client that was closed and is started again."""
     bench.client("a")
     bench.begin(10)
-    assert bench.told(bench.client("b"))
+    assert bench.reported(bench.client("b"))
     bench.begin(20, "a")
     bench.timers.advance(10)
-    assert [bench.told(bench.client(name)) for name in "abc"] == [True, False, False]
+    assert [bench.reported(bench.client(name)) for name in "abc"] == [True, False, False]
     bench.timers.advance(10)
-    assert not bench.told(bench.client("a"))
+    assert not bench.reported(bench.client("a"))
 
 
 @pytest.mark.parametrize(("first", "second"), [(10, 30), (30, 10)])
@@ -203,7 +203,7 @@ def test_of_two_details_the_later_end_wins(bench: Bench, first: int, second: int
         bench.begin(second)
         for seconds, lasts in ((9, True), (2, True), (18, True), (2, False)):
             bench.timers.advance(seconds)
-            assert bench.told(emit) is lasts
+            assert bench.reported(emit) is lasts
     assert [(one.event, one.measurements["seconds"]) for one in log] == [
         (events.DETAIL_STARTED, first),
         (events.DETAIL_STARTED, second),
@@ -218,9 +218,9 @@ def test_a_cancelled_detail_leaves_those_of_others(bench: Bench) -> None:
     first, second = bench.client("a"), bench.client("b")
     everybody, one = bench.begin(60), bench.begin(60, "a")
     everybody.cancel()
-    assert (bench.told(first), bench.told(second)) == (True, False)
+    assert (bench.reported(first), bench.reported(second)) == (True, False)
     one.cancel()
-    assert not bench.told(first)
+    assert not bench.reported(first)
 
 
 def test_cancelling_twice_is_harmless_and_leaves_no_job(bench: Bench) -> None:
@@ -248,7 +248,7 @@ def test_a_client_that_is_closed_meanwhile_does_no_harm(bench: Bench) -> None:
             bench.begin(60, "a")
         bench.timers.advance(60)
     assert log.names() == [events.DETAIL_STARTED, events.CLIENT_CLOSED, events.DETAIL_ENDED]
-    assert not bench.told(emit)
+    assert not bench.reported(emit)
 
 
 def test_clients_that_are_gone_are_forgotten(bench: Bench) -> None:
@@ -270,9 +270,9 @@ def test_a_forked_child_begins_without_detail(bench: Bench) -> None:
     with capture_events("telemetry.detail", bus=bench.bus) as log:
         assert not detail.running
         detail.cancel()
-        assert (bench.told(bench.client("b")), bench.told(inherited)) == (False, False)
+        assert (bench.reported(bench.client("b")), bench.reported(inherited)) == (False, False)
         bench.begin(5)
-        assert (bench.told(bench.client("c")), bench.told(inherited)) == (True, False)
+        assert (bench.reported(bench.client("c")), bench.reported(inherited)) == (True, False)
     assert log.names() == [events.DETAIL_STARTED]
 
 
@@ -291,19 +291,19 @@ def test_unusable_seconds_are_refused_at_once(bench: Bench, seconds: Any) -> Non
     bench.client("a")
     with capture_events("telemetry.detail", bus=bench.bus) as log, pytest.raises(ConfigurationError) as caught:
         bench.begin(seconds)
-    told = f"seconds must be a positive number, at most 86400, got {shown(seconds)}; the limit is one day"
-    assert str(caught.value) == told
+    reported = f"seconds must be a positive number, at most 86400, got {shown(seconds)}; the limit is one day"
+    assert str(caught.value) == reported
     assert (len(log), bench.timers.waiting) == (0, 0)
 
 
 @pytest.mark.parametrize("client_id", ["c", "", 5, ["a"]])
 def test_an_unknown_client_is_refused_with_the_live_ones(bench: Bench, client_id: Any) -> None:
     """In order, each once; or with the sentence that there is none."""
-    told = f"client_id is {client_id!r}; started clients that are not closed: "
+    reported = f"client_id is {client_id!r}; started clients that are not closed: "
     for live in ("none; start the client first", "b", "a, b", "a, b"):
         with pytest.raises(ConfigurationError) as caught:
             bench.begin(60, client_id)
-        assert str(caught.value) == told + live
+        assert str(caught.value) == reported + live
         bench.client("b" if live.startswith("none") else "a")
 
 
@@ -325,5 +325,5 @@ def test_many_threads_may_request_detail_at_once(bench: Bench) -> None:
         for thread in threads:
             thread.join(30)
     assert log.count(events.DETAIL_STARTED) == log.count(events.DETAIL_ENDED) == 800
-    assert not any(bench.told(emit) for emit in emits)
+    assert not any(bench.reported(emit) for emit in emits)
     assert bench.timers.waiting == 0

@@ -20,7 +20,7 @@ BOTH = pytest.mark.parametrize("one", [*LARGE, *DEFINITIONS], ids=lambda one: on
 _ENTRY = re.compile(r"^    (\w+): (.+(?:\n        .+)*)", re.MULTILINE)
 
 
-def _told(one: Callable[..., Any]) -> dict[str, str]:
+def _reported(one: Callable[..., Any]) -> dict[str, str]:
     """What the list after `Args:` says of each name."""
     return {
         name: " ".join(text.split()) for name, text in _ENTRY.findall((inspect.getdoc(one) or "").partition("Args:")[2])
@@ -51,23 +51,23 @@ def test_every_public_name_says_what_it_is() -> None:
 @BOTH
 def test_every_parameter_is_in_the_list_in_the_signatures_order(one: Callable[..., Any]) -> None:
     """None is forgotten, and none that is gone is still described."""
-    assert list(_told(one)) == list(inspect.signature(one).parameters)
+    assert list(_reported(one)) == list(inspect.signature(one).parameters)
 
 
 @BOTH
 def test_an_optional_parameter_names_its_default(one: Callable[..., Any]) -> None:
     """A number by its digits."""
-    told = _told(one)
+    reported = _reported(one)
     for name, parameter in inspect.signature(one).parameters.items():
         default = parameter.default
         if default is inspect.Parameter.empty:
             continue
-        assert "Default: " in told[name], name
+        assert "Default: " in reported[name], name
         if isinstance(default, int | float) and not isinstance(default, bool):
             digits = f"{default / 2**20:g} MiB" if default >= 2**20 else f"{default:g}"
-            assert f"Default: {digits}" in told[name], name
+            assert f"Default: {digits}" in reported[name], name
         elif isinstance(default, bool | str):
-            assert re.search(rf'Default: "?{default}\b', told[name]), name
+            assert re.search(rf'Default: "?{default}\b', reported[name]), name
 
 
 @pytest.mark.parametrize("one", LARGE, ids=lambda one: one.__name__)
@@ -76,15 +76,15 @@ def test_every_amount_names_its_unit_and_its_range(one: Callable[..., Any]) -> N
     for name, parameter in inspect.signature(one).parameters.items():
         kinds = str(parameter.annotation).split(" | ")
         if {"int", "float"} & set(kinds) and "str" not in kinds:
-            told = _told(one)[name]
-            assert re.search(r"[Ss]econds|\d s\b|Bytes|Samples|Combinations|Tries|port|scraped", told), name
-            assert re.search(r"above \d|from \d|from retry_base|\d+ to \d+|\d or \d+|above 0", told), name
+            reported = _reported(one)[name]
+            assert re.search(r"[Ss]econds|\d s\b|Bytes|Samples|Combinations|Tries|port|scraped", reported), name
+            assert re.search(r"above \d|from \d|from retry_base|\d+ to \d+|\d or \d+|above 0", reported), name
 
 
 def test_the_numbers_of_the_three_profiles_are_those_of_the_docstring() -> None:
     """In the order financial, standard, lightweight."""
     assert is_dataclass(ws.Profile)
-    for name, text in _told(ws.Profile).items():
+    for name, text in _reported(ws.Profile).items():
         values = [getattr(profile, name) for profile in (ws.FINANCIAL, ws.STANDARD, ws.LIGHTWEIGHT)]
         if isinstance(values[0], float | int) and len(set(values)) > 1:
             assert re.search(

@@ -15,11 +15,11 @@ class Bench:
 
     def __init__(self) -> None:
         self.clock = FakeClock()
-        self.told: list[float] = []
+        self.reported: list[float] = []
         self.down = Downtime(self.emitted, lambda: round(self.clock() * S))
 
     def emitted(self, nanoseconds: int) -> None:
-        self.told.append(nanoseconds / S)
+        self.reported.append(nanoseconds / S)
 
     def wait(self, seconds: float) -> None:
         self.clock.advance(seconds)
@@ -37,7 +37,7 @@ def test_an_outage_is_emitted_while_it_lasts_and_at_its_end() -> None:
     bench.down.ends()
     bench.wait(60)
     bench.down.emit()
-    assert bench.told == [1, 1, 0.5, 0.25]
+    assert bench.reported == [1, 1, 0.5, 0.25]
     assert not bench.down.runs
 
 
@@ -49,7 +49,7 @@ def test_outages_without_a_flush_are_emitted_at_their_ends() -> None:
         bench.wait(0.1)
         bench.down.ends()
         bench.wait(5)
-    assert bench.told == pytest.approx([0.1, 0.1, 0.1])
+    assert bench.reported == pytest.approx([0.1, 0.1, 0.1])
 
 
 def test_an_end_during_a_handler_is_emitted_by_the_interrupted_caller() -> None:
@@ -65,7 +65,7 @@ def test_an_end_during_a_handler_is_emitted_by_the_interrupted_caller() -> None:
     bench.down.begins()
     bench.wait(1)
     bench.down.emit()
-    assert sum(bench.told) == 3
+    assert sum(bench.reported) == 3
 
 
 def test_a_handler_that_raises_delays_nothing_later() -> None:
@@ -81,14 +81,14 @@ def test_a_handler_that_raises_delays_nothing_later() -> None:
         bench.wait(1)
         with pytest.raises(KeyError):
             bench.down.emit()
-    assert bench.told == [1, 1]
+    assert bench.reported == [1, 1]
 
 
 def test_threads_that_ask_at_once_emit_each_piece_once() -> None:
     """Four of them, while outages come and go: the sum is exact."""
-    told: list[int] = []
+    reported: list[int] = []
     ticks = iter(range(10**9))
-    down, done = Downtime(told.append, lambda: next(ticks)), threading.Event()
+    down, done = Downtime(reported.append, lambda: next(ticks)), threading.Event()
 
     def ask() -> None:
         while not done.is_set():
@@ -104,5 +104,5 @@ def test_threads_that_ask_at_once_emit_each_piece_once() -> None:
     for thread in threads:
         thread.join()
     down.emit()
-    assert sum(told) == down._at[0]
-    assert all(piece > 0 for piece in told)
+    assert sum(reported) == down._at[0]
+    assert all(piece > 0 for piece in reported)

@@ -114,15 +114,15 @@ def test_the_minimal_level_has_the_major_events(
     assert [captured.metadata[key] for captured in log] == major
 
 
-@pytest.mark.parametrize(("profile", "heard"), [(FINANCIAL, True), (STANDARD, False), (LIGHTWEIGHT, False)])
+@pytest.mark.parametrize(("profile", "observed"), [(FINANCIAL, True), (STANDARD, False), (LIGHTWEIGHT, False)])
 def test_a_slot_has_no_handlers_for_an_event_that_the_profile_leaves_out(
-    bus: Bus, log: EventLog, profile: Profile, heard: bool
+    bus: Bus, log: EventLog, profile: Profile, observed: bool
 ) -> None:
     """A hot path asks the slot for its handlers, and builds nothing if there are none."""
     slot = Emitter(bus, profile, "md-1").slot(events.MESSAGE_RECEIVED)
-    assert bool(slot.handlers) is heard
+    assert bool(slot.handlers) is observed
     slot.emit({"size": 1}, {"client_id": "md-1"})
-    assert log.names() == [events.MESSAGE_RECEIVED] * heard
+    assert log.names() == [events.MESSAGE_RECEIVED] * observed
 
 
 @pytest.mark.parametrize("chosen", [False, dict])
@@ -165,16 +165,16 @@ def _secrets() -> dict[str, Any]:
 def test_secrets_are_not_emitted_if_the_filter_is_on(bus: Bus, log: EventLog, profile: Profile) -> None:
     """Keys that name a secret go, nested ones too, error text is redacted, the catalogue's bounded values stay."""
     Emitter(bus, profile, "session-1")(events.ERROR_OCCURRED, {}, **_secrets())
-    (told,) = log
-    assert SECRET not in repr(told)
-    assert {key: told.metadata[key] for key in ("client_id", "error_type", "severity", "error_id", "nested")} == {
+    (reported,) = log
+    assert SECRET not in repr(reported)
+    assert {key: reported.metadata[key] for key in ("client_id", "error_type", "severity", "error_id", "nested")} == {
         "client_id": "session-1",
         "error_type": "connection",
         "severity": "error",
         "error_id": "e1",
         "nested": {"kept": 1},
     }
-    assert told.metadata["error"].startswith("ValueError: ")
+    assert reported.metadata["error"].startswith("ValueError: ")
 
 
 def test_under_the_financial_profile_handlers_see_everything(bus: Bus, log: EventLog) -> None:
@@ -267,9 +267,9 @@ def test_an_errors_text_is_redacted_unless_the_filter_is_off(
     assert handled.measurements["duration"] >= 0
 
 
-@pytest.mark.parametrize(("profile", "told"), [(LIGHTWEIGHT, ["error"]), (STANDARD, ["warning", "error"])])
+@pytest.mark.parametrize(("profile", "reported"), [(LIGHTWEIGHT, ["error"]), (STANDARD, ["warning", "error"])])
 def test_only_what_was_emitted_is_emitted_as_handled(
-    bus: Bus, log: EventLog, profile: Profile, told: list[str]
+    bus: Bus, log: EventLog, profile: Profile, reported: list[str]
 ) -> None:
     """A profile that leaves out a fault leaves out its recovery, even if every event is enabled meanwhile."""
     emit = Emitter(bus, profile, "md-1")
@@ -278,8 +278,8 @@ def test_only_what_was_emitted_is_emitted_as_handled(
     emit.in_detail(True)
     for fault in occurred:
         faults.handled(fault, "continued")
-    assert [one.metadata["severity"] for one in log.of(events.ERROR_OCCURRED)] == told
-    assert [one.metadata["severity"] for one in log.of(events.ERROR_HANDLED)] == told
+    assert [one.metadata["severity"] for one in log.of(events.ERROR_OCCURRED)] == reported
+    assert [one.metadata["severity"] for one in log.of(events.ERROR_HANDLED)] == reported
 
 
 def test_what_is_raised_to_the_caller_is_handled_and_not_passed_to_on_error(bus: Bus, log: EventLog) -> None:
@@ -314,33 +314,33 @@ def test_the_users_on_error_may_raise(bus: Bus, log: EventLog, caplog: pytest.Lo
 def test_the_faults_of_an_outage_are_handled_once_when_it_is_over(bus: Bus, log: EventLog) -> None:
     """In their order; of an endless outage the latest thousand."""
     faults = Faults(Emitter(bus, FINANCIAL, "md-1"), "md-1", False, None)
-    told = [faults.occurred(ValueError(str(number)), "connection", "warning") for number in range(1_100)]
-    for fault in told:
+    reported = [faults.occurred(ValueError(str(number)), "connection", "warning") for number in range(1_100)]
+    for fault in reported:
         faults.outage(fault)
     faults.restored()
     faults.restored()
     handled = log.of(events.ERROR_HANDLED)
-    assert [one.metadata["error_id"] for one in handled] == [fault.error_id for fault in told[100:]]
+    assert [one.metadata["error_id"] for one in handled] == [fault.error_id for fault in reported[100:]]
     assert {one.metadata["action"] for one in handled} == {"reconnected"}
 
 
 def test_what_changes_while_a_state_is_emitted_is_emitted_once_more(bus: Bus) -> None:
     """So the last one that handlers see is the true one: a link that is made meanwhile, and then the client's end."""
     emit = Emitter(bus, STANDARD, "md-1")
-    told: list[object] = []
+    reported: list[object] = []
 
     def hear(event: str, measurements: Mapping[str, Any], *_: object) -> None:
-        told.append(measurements.get("up", event))
-        if told == [0]:
+        reported.append(measurements.get("up", event))
+        if reported == [0]:
             emit(events.CONNECTION_COMPLETED, {"duration": 1}, uri="", reconnect=False)
-        elif told[-1] == 1:
+        elif reported[-1] == 1:
             emit.closed()
 
     bus.attach_many("hear", [events.CLIENT_STATE, events.CLIENT_CLOSED], hear)
     emit.emit_state()
-    assert told == [0, 1, events.CLIENT_CLOSED, events.CLIENT_CLOSED]
+    assert reported == [0, 1, events.CLIENT_CLOSED, events.CLIENT_CLOSED]
     emit.emit_state()  # it is closed
-    assert len(told) == 4
+    assert len(reported) == 4
 
 
 @pytest.mark.parametrize("profile", [FINANCIAL, FINANCIAL.replace(metadata_filter=lambda metadata: {})])

@@ -81,7 +81,7 @@ def test_system_may_be_a_word_too(word: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "told"),
+    ("name", "text", "reported"),
     [
         ("PROFIL", "x", "the environment, under WSNOVA_STATSD_, has no 'PROFIL'; it has: PROFILE, ALERTS, KPIS"),
         ("ALERTS", "maybe", "WSNOVA_STATSD_ALERTS is 'maybe'; set it to true, false, yes, no, on, off, 1 or 0"),
@@ -98,10 +98,10 @@ def test_system_may_be_a_word_too(word: str) -> None:
         ("FLUSH_INTERVAL", "fast", "WSNOVA_STATSD_FLUSH_INTERVAL is 'fast'; set it to seconds: 1, 2, 5 or 10"),
     ],
 )
-def test_what_cannot_be_read_is_refused_in_one_sentence(name: str, text: str, told: str) -> None:
+def test_what_cannot_be_read_is_refused_in_one_sentence(name: str, text: str, reported: str) -> None:
     with pytest.raises(ws.errors.ConfigurationError) as raised:
         read({f"WSNOVA_STATSD_{name}": text})
-    assert str(raised.value).startswith(told)
+    assert str(raised.value).startswith(reported)
     assert "\n" not in str(raised.value)
 
 

@@ -99,9 +99,9 @@ def test_a_missing_extra_names_the_library_and_the_command_that_installs_it() ->
 def test_a_failed_connection_carries_a_bounded_cause_and_what_the_server_asked_for() -> None:
     """`cause` is "error" and `retry_after` None unless given."""
     plain = ConnectionFailed("no route")
-    told = ConnectionFailed("later", cause="timeout", retry_after=2.5)
+    reported = ConnectionFailed("later", cause="timeout", retry_after=2.5)
     assert (str(plain), plain.cause, plain.retry_after) == ("no route", "error", None)
-    assert (str(told), told.cause, told.retry_after) == ("later", "timeout", 2.5)
+    assert (str(reported), reported.cause, reported.retry_after) == ("later", "timeout", 2.5)
 
 
 _SAID = "the server answered the WebSocket upgrade with HTTP"

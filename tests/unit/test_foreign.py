@@ -254,8 +254,8 @@ def test_behind_is_computed_from_what_waits_and_what_was_handled_meanwhile(bench
         foreign.received(b"x" * 500, TEXT, waited=500_000_000)
         foreign.emit_sums(bench.clock.ns())
     sums = [one.measurements for one in bench.log.of(events.MESSAGE_BATCH_PROCESSED)]
-    told = [(one["waiting_bytes"], one["idle"], one["behind"]) for one in sums]
-    assert told == [(3_000, 500_000_000, 1_500_000_000), (0, 500_000_000, 0)]
+    reported = [(one["waiting_bytes"], one["idle"], one["behind"]) for one in sums]
+    assert reported == [(3_000, 500_000_000, 1_500_000_000), (0, 500_000_000, 0)]
 
 
 def test_closing_a_client_waits_for_sums_that_the_clock_is_about_to_emit(bench: Bench) -> None:

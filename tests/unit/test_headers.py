@@ -67,7 +67,7 @@ def test_a_header_that_would_break_the_request_is_refused_without_its_value(head
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "reported"),
     [
         ("Sec-WebSocket-Protocol", "pass subprotocols=['...']"),
         ("sec-websocket-extensions", "pass compression='deflate', or remove it"),
@@ -80,9 +80,9 @@ def test_a_header_that_would_break_the_request_is_refused_without_its_value(head
         ("Transfer-Encoding", "remove it"),
     ],
 )
-def test_a_header_of_the_handshake_is_refused(name: str, told: str) -> None:
+def test_a_header_of_the_handshake_is_refused(name: str, reported: str) -> None:
     """A request with two of one is broken; the error names the option that sets it."""
-    assert _refused({name: "x"}) == f"header {name!r} belongs to the handshake, which the client writes; {told}"
+    assert _refused({name: "x"}) == f"header {name!r} belongs to the handshake, which the client writes; {reported}"
 
 
 @pytest.mark.parametrize("name", ["Host", "Origin", "User-Agent", "Authorization"])

@@ -72,13 +72,13 @@ def test_every_breach_is_reported_and_every_incident_ends_with_its_only_recovery
     run.advance(2 * COOL_DOWN)
     assert (run.due, run.incidents.open) == (None, 0)
     for name, breaches in run.breaches.items():
-        told = run.log[name]
-        assert told[-1][1].alert_type == "success"
-        alerts = [at for at, alert in told if alert.alert_type != "success"]
+        reported = run.log[name]
+        assert reported[-1][1].alert_type == "success"
+        alerts = [at for at, alert in reported if alert.alert_type != "success"]
         assert all(later - earlier >= COOL_DOWN for earlier, later in pairwise(alerts))
         assert alerts[0] == breaches[0]  # the first at once
         total, since = 0, 0
-        for at, alert in told:
+        for at, alert in reported:
             if alert.alert_type == "success":
                 total += alert.count
                 assert alert.count >= max(since, 1)
@@ -92,8 +92,8 @@ def test_every_breach_is_reported_and_every_incident_ends_with_its_only_recovery
 
 def test_an_alerts_text_is_one_line_for_any_client_id() -> None:
     """The text goes into logs; the alert's own fields keep the id as it is."""
-    told: list[Alert] = []
-    Incidents(Passing(), told.append).fired("md\nERROR paid", Breach("t", "x", 1.0, "trade"), 0.0)
-    assert [alert.client for alert in told] == ["md\nERROR paid"]
-    assert r"client md\nERROR paid, type trade" in told[0].text
-    assert told[0].text.isprintable()
+    reported: list[Alert] = []
+    Incidents(Passing(), reported.append).fired("md\nERROR paid", Breach("t", "x", 1.0, "trade"), 0.0)
+    assert [alert.client for alert in reported] == ["md\nERROR paid"]
+    assert r"client md\nERROR paid, type trade" in reported[0].text
+    assert reported[0].text.isprintable()

@@ -36,7 +36,7 @@ def test_an_alert_during_an_alert(kind: str) -> None:
     def check(line: int) -> None:
         bench = benches[-1]
         bench.advance(120)
-        warnings = [one for one in bench.told if one.alert_type == "warning"]
+        warnings = [one for one in bench.reported if one.alert_type == "warning"]
         assert sorted((one.type, one.count) for one in warnings) == sorted([("trade", 1), (kind, 1)])
         assert bench.types().count("success") == len({"trade", kind})
         assert len(bench.agent.counts) == 2
@@ -68,8 +68,8 @@ def test_a_function_that_fails_and_emits_during_what_follows_from_it() -> None:
     def check(line: int) -> None:
         bench = benches[-1]
         bench.advance(60)
-        assert [one.count for one in bench.told if one.alert_type == "error"] == [1, 1]
-        assert bench.alerts.figures.sink_failures == len(bench.told)
+        assert [one.count for one in bench.reported if one.alert_type == "error"] == [1, 1]
+        assert bench.alerts.figures.sink_failures == len(bench.reported)
         assert bench.bus.handler_errors == 0
 
     assert at_every_line(INSIGHT, make, check) > 60
@@ -110,8 +110,8 @@ def test_stopping_during_a_start() -> None:
     assert at_every_line(INSIGHT + "alerts.py", make, check) > 5
 
 
-@pytest.mark.parametrize("told", ["batch", "error", "closed", "lost", "alerted", "report"])
-def test_an_event_or_a_report_during_a_kpi(told: str) -> None:
+@pytest.mark.parametrize("reported", ["batch", "error", "closed", "lost", "alerted", "report"])
+def test_an_event_or_a_report_during_a_kpi(reported: str) -> None:
     """Every amount is in the report once, whatever interrupts the count of a batch."""
     scenes: list[Scene] = []
 
@@ -128,19 +128,19 @@ def test_an_event_or_a_report_during_a_kpi(told: str) -> None:
             "lost": scene.lost,
             "alerted": lambda: scene.tracker.alerted("a", 5),
             "report": lambda: scene.tracker.report("a"),
-        }[told]
+        }[reported]
 
     def check(line: int) -> None:
-        scene, more = scenes[-1], 7 * (told == "batch")
+        scene, more = scenes[-1], 7 * (reported == "batch")
         scene.clock.advance(60)  # the first batch leaves the window
         for client in (None, "a"):
             assert scene.row("throughput_per_s", client).n == 10 + more
             assert scene.value("message_error_rate", client) == (5 / 17 if more else 0.2)
             processing = scene.row("processing_time_ms", client)
             assert (processing.value, processing.max, processing.n) == (2.0, 4.0, 10 + more)
-            assert scene.row("error_recovery_rate", client).n == (told == "error")
-            assert scene.row("error_to_alert_s", client).n == (told == "alerted")
-            assert scene.row("blind_s", client).n == (told == "lost")
+            assert scene.row("error_recovery_rate", client).n == (reported == "error")
+            assert scene.row("error_to_alert_s", client).n == (reported == "alerted")
+            assert scene.row("blind_s", client).n == (reported == "lost")
         assert (scene.bus.handler_errors, scene.tracker.skipped) == (0, 0)
 
     assert at_every_line(INSIGHT, make, check) > 40

@@ -65,7 +65,7 @@ _ITSELF: list[Any] = []
 _ITSELF.append(_ITSELF)
 
 
-def _told(function: Any, given_: Any) -> str:
+def _reported(function: Any, given_: Any) -> str:
     """The repr of the result, or the name of the exception's class."""
     try:
         return repr(function(given_))
@@ -169,14 +169,18 @@ def test_what_is_read_differs_as_the_docstring_says(words: str, text: str, stand
     """From text, and from a frame's bytes."""
     assert f"| {words}" in (JsonProtocol.__doc__ or "").partition("| writing")[0]
     for protocol, result in ((STANDARD, standard), (FAST, fast)):
-        assert _told(protocol.decode, text) == _told(protocol.text_decoder(), text.encode()) == _expected(result)
+        assert (
+            _reported(protocol.decode, text) == _reported(protocol.text_decoder(), text.encode()) == _expected(result)
+        )
 
 
 @pytest.mark.parametrize(("text", "result"), READ_ALIKE, ids=_short)
 def test_what_else_is_read_does_not_differ(text: str, result: Any) -> None:
     """The same value, or refused by both."""
     for protocol in (STANDARD, FAST):
-        assert _told(protocol.decode, text) == _told(protocol.text_decoder(), text.encode()) == _expected(result)
+        assert (
+            _reported(protocol.decode, text) == _reported(protocol.text_decoder(), text.encode()) == _expected(result)
+        )
 
 
 @pytest.mark.parametrize(
@@ -191,7 +195,7 @@ def test_what_else_is_read_does_not_differ(text: str, result: Any) -> None:
 def test_a_frame_that_is_no_utf_8_is_read_by_neither(payload: bytes) -> None:
     """json.loads would guess UTF-16 and UTF-32 from bytes, and accept surrogates: it is called with decoded text."""
     for protocol in (STANDARD, FAST):
-        assert _told(protocol.text_decoder(), payload) == "ValueError"
+        assert _reported(protocol.text_decoder(), payload) == "ValueError"
 
 
 # Writing: the words of the docstring, a message, the result of json, the result of orjson
@@ -241,15 +245,15 @@ WRITTEN_ALIKE: list[tuple[Any, Any]] = [
 def test_what_is_written_differs_as_the_docstring_says(words: str, message: Any, standard: Any, fast: Any) -> None:
     """As text in either case, though orjson returns bytes."""
     assert f"| {words}" in (JsonProtocol.__doc__ or "").partition("| writing")[2]
-    assert _told(STANDARD.encode, message) == _expected(standard)
-    assert _told(FAST.encode, message) == _expected(fast)
+    assert _reported(STANDARD.encode, message) == _expected(standard)
+    assert _reported(FAST.encode, message) == _expected(fast)
 
 
 @pytest.mark.parametrize(("message", "result"), WRITTEN_ALIKE, ids=range(len(WRITTEN_ALIKE)))
 def test_what_else_is_written_does_not_differ(message: Any, result: Any) -> None:
     """The same text, or refused by both."""
     for protocol in (STANDARD, FAST):
-        assert _told(protocol.encode, message) == _expected(result)
+        assert _reported(protocol.encode, message) == _expected(result)
 
 
 _common = st.recursive(
@@ -280,6 +284,6 @@ def test_beside_the_list_both_refuse_the_same(message: Any, data: st.DataObject)
     at = data.draw(st.integers(0, len(text)))
     char = data.draw(st.sampled_from(["", *'0-.eE[]{}":,\\u/n \t\x00\xa0\ufeff']))
     text = text[:at] + char + text[at + data.draw(st.integers(0, 1)) :]
-    standard, fast = (_told(protocol.decode, text) for protocol in (STANDARD, FAST))
+    standard, fast = (_reported(protocol.decode, text) for protocol in (STANDARD, FAST))
     listed = "inf" in standard or re.search(r"(?i)\d{19}|\\ud", text)
     assert standard == fast or listed, text

@@ -47,18 +47,18 @@ histories = st.lists(
 class Naive:
     """What the notes say, computed from all that ever happened."""
 
-    def __init__(self, told: list[Told], now: float, client: str | None) -> None:
-        self.told = [one for one in told if client in (None, one[1])]
+    def __init__(self, reported: list[Told], now: float, client: str | None) -> None:
+        self.reported = [one for one in reported if client in (None, one[1])]
         self.now = now
         self.began = (now // SLICE) * SLICE - WINDOW + SLICE
-        self.since = 1000.0 if client is None else min((one[0] for one in self.told), default=now)
-        self.clients = sorted({one[1] for one in self.told})
+        self.since = 1000.0 if client is None else min((one[0] for one in self.reported), default=now)
+        self.clients = sorted({one[1] for one in self.reported})
 
     def of(self, client: str) -> list[Told]:
-        return [one for one in self.told if one[1] == client]
+        return [one for one in self.reported if one[1] == client]
 
     def within(self, what: str) -> list[dict[str, Any]]:
-        return [values for when, _, word, values in self.told if word == what and when >= self.began]
+        return [values for when, _, word, values in self.reported if word == what and when >= self.began]
 
     def success(self) -> float | None:
         ended = 0
@@ -93,7 +93,7 @@ class Naive:
 
     def recovery(self) -> float | None:
         errors = [one for one in self.within("error") if one["severity"] != "critical"]
-        done = {(one[1], one[3]["id"]) for one in self.told if one[2] == "handled"}
+        done = {(one[1], one[3]["id"]) for one in self.reported if one[2] == "handled"}
         handled = sum((one["client"], one["id"]) in done for one in errors)
         return handled / len(errors) if errors else None
 
@@ -172,7 +172,7 @@ def _tell(scene: Scene, client: str, what: str, values: dict[str, Any], number: 
 def test_the_tracker_reports_what_the_full_list_gives(
     history: list[tuple[float, str, tuple[str, dict[str, Any]]]],
 ) -> None:
-    scene, told = Scene(), []
+    scene, reported = Scene(), []
     for number, (pause, client, (what, values)) in enumerate(history):
         scene.clock.advance(pause)
         if what == "batch" and not values["count"]:
@@ -181,10 +181,10 @@ def test_the_tracker_reports_what_the_full_list_gives(
         entry = _tell(scene, client, what, values, number)
         if what == "closed" and not known:
             continue  # the end of an unknown client does not count
-        told.append((scene.clock(), client, what, entry))
+        reported.append((scene.clock(), client, what, entry))
     now = scene.clock()
-    assert scene.values() == Naive(told, now, None).values()
+    assert scene.values() == Naive(reported, now, None).values()
     for client in scene.tracker._clients:
-        ours, naive = scene.values(client), Naive(told, now, client)
+        ours, naive = scene.values(client), Naive(reported, now, client)
         naive.since = scene.tracker._clients[client].first_ns / S
         assert ours == naive.values()

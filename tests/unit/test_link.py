@@ -249,10 +249,12 @@ def test_an_inbox_that_is_full_stops_the_keeper_and_is_noticed_once() -> None:
 
 def test_heartbeats_without_a_handler_do_not_end_the_owners_wait() -> None:
     """It goes on waiting for a message; if a handler is attached, it returns to emit them."""
-    for heard, runs in ((False, [b"one"]), (True, [])):
-        link = _link(Script(server_frame(PONG), ONE), Limits(0.0, 60.0), notes_heartbeats=lambda heard=heard: heard)
+    for observed, runs in ((False, [b"one"]), (True, [])):
+        link = _link(
+            Script(server_frame(PONG), ONE), Limits(0.0, 60.0), notes_heartbeats=lambda observed=observed: observed
+        )
         assert _taken(link, time.monotonic() + 60) == runs
-        assert link.session.notices == ([("sent", 0)] if heard else [])
+        assert link.session.notices == ([("sent", 0)] if observed else [])
 
 
 def test_after_a_pong_the_read_does_not_wait_in_the_kernel() -> None:
@@ -476,12 +478,12 @@ def test_a_link_that_a_signals_handler_disposed_of_is_closed_by_the_interrupted_
     with theirs:
         link = _link(Transport(ours), Limits(0.0, 60.0))  # a ping is due at once
 
-        def heard() -> bool:
+        def observed() -> bool:
             link.dispose()
             held.append(link.fileno())
             return True
 
-        link.notes_heartbeats = heard
+        link.notes_heartbeats = observed
         getattr(link, reads)(time.monotonic() + 60)
         assert held[0] >= 0
         assert link.fileno() == -1

@@ -197,17 +197,17 @@ def test_a_record_holds_no_secret(bus: Bus, logger: logging.Logger, kept: _Kept)
 
 
 @pytest.mark.parametrize(
-    ("level", "told"), [("debug", 6), (logging.INFO, 5), ("WARNING", 3), (35, 3), ("ERROR", 3), ("CRITICAL", 0)]
+    ("level", "reported"), [("debug", 6), (logging.INFO, 5), ("WARNING", 3), (35, 3), ("ERROR", 3), ("CRITICAL", 0)]
 )
 def test_events_below_the_level_get_no_handler(
-    bus: Bus, logger: logging.Logger, kept: _Kept, level: Any, told: int
+    bus: Bus, logger: logging.Logger, kept: _Kept, level: Any, reported: int
 ) -> None:
     """A client whose message events have no handler builds nothing for them."""
     with LogReporter(logger, level, bus):
-        assert len(bus.list_handlers()) == told
-        assert bool(bus.slot(events.MESSAGE_RECEIVED).handlers) is (told == 6)
+        assert len(bus.list_handlers()) == reported
+        assert bool(bus.slot(events.MESSAGE_RECEIVED).handlers) is (reported == 6)
         _completed(bus)
-    assert len(kept.records) == (told > 3)
+    assert len(kept.records) == (reported > 3)
 
 
 @pytest.mark.parametrize("level", [True, -1, 1.5, None, "LOUD", "", "10", []])
@@ -304,18 +304,18 @@ class _Raising(logging.Handler):
 
 def test_a_logging_handler_that_raises_breaks_nothing_else(bus: Bus, logger: logging.Logger) -> None:
     """Not the emitter, not the bus's own record of it, and not another handler of the event."""
-    heard: list[str] = []
+    observed: list[str] = []
     logger.addHandler(_Raising())
     own = logging.getLogger("wsnova_statsd")
     own.addHandler(broken := _Raising())
     try:
         with LogReporter(logger, bus=bus):
-            bus.attach("other", events.CONNECTION_COMPLETED, lambda event, *_: heard.append(event))
+            bus.attach("other", events.CONNECTION_COMPLETED, lambda event, *_: observed.append(event))
             _completed(bus)
             _completed(bus)
     finally:
         own.removeHandler(broken)
-    assert heard == [events.CONNECTION_COMPLETED] * 2
+    assert observed == [events.CONNECTION_COMPLETED] * 2
     assert bus.handler_errors == 2
 
 

@@ -72,7 +72,7 @@ class Bench:
         self.made = Login(auth, self.emit, self.faults, lambda: "the client", self.stopped.append)
         return self.made  # and kept: a planned renewal keeps none alive
 
-    def told(self) -> list[tuple[str, dict[str, Any]]]:
+    def reported(self) -> list[tuple[str, dict[str, Any]]]:
         """What was emitted since the last time, without ids and prefixes."""
         rows = []
         for one in self.log:
@@ -99,11 +99,11 @@ def test_a_login_is_completed_on_acceptance_and_renewed_before_it_ends(bench: Be
     """At four fifths of its validity, repeatedly, each time by the latest validity."""
     login = bench.login(_Auth(100, 50.0, None))
     login.perform()
-    assert bench.told() == [STARTED, ("auth.completed", {"expires_in": 100.0})]
+    assert bench.reported() == [STARTED, ("auth.completed", {"expires_in": 100.0})]
     assert bench.jobs.run() == 80.0
-    assert bench.told() == [RENEWING, ("auth.refresh.completed", {"expires_in": 50.0})]
+    assert bench.reported() == [RENEWING, ("auth.refresh.completed", {"expires_in": 50.0})]
     assert bench.jobs.run() == 40.0
-    assert bench.told() == [RENEWING, ("auth.refresh.completed", {"expires_in": None})]
+    assert bench.reported() == [RENEWING, ("auth.refresh.completed", {"expires_in": None})]
     assert bench.jobs.jobs == []
 
 
@@ -124,7 +124,7 @@ def test_a_login_that_never_ends_is_not_renewed(bench: Bench, valid: Any) -> Non
     """There is no moment for it."""
     bench.login(_Auth(valid)).perform()
     assert bench.jobs.jobs == []
-    assert bench.told() == [STARTED, ("auth.completed", {"expires_in": None})]
+    assert bench.reported() == [STARTED, ("auth.completed", {"expires_in": None})]
 
 
 @pytest.mark.parametrize("valid", [float("nan"), "soon", {"token": SECRET}])
@@ -152,7 +152,7 @@ def test_a_failed_login_names_its_reason_and_only_a_rejection_is_final(
     with pytest.raises(errors.ConnectionFailed) as caught:
         bench.login(_Auth(error)).perform()
     assert (type(caught.value), caught.value.cause) == (kind, cause)
-    assert bench.told() == [STARTED, ("auth.failed", {"reason": reason, "phase": "initial"})]
+    assert bench.reported() == [STARTED, ("auth.failed", {"reason": reason, "phase": "initial"})]
 
 
 def test_a_rejected_refresh_stops_the_client_with_a_critical_error(bench: Bench) -> None:
@@ -163,7 +163,7 @@ def test_a_rejected_refresh_stops_the_client_with_a_critical_error(bench: Bench)
     bench.jobs.run()
     critical = {"error_type": "auth", "severity": "critical"}
     failed = ("auth.failed", {"reason": "rejected", "phase": "refresh"})
-    assert bench.told() == [RENEWING, failed, ("error.occurred", critical)]
+    assert bench.reported() == [RENEWING, failed, ("error.occurred", critical)]
     assert (bench.stopped, bench.jobs.jobs) == ([rejection], [])
 
 
@@ -174,10 +174,10 @@ def test_a_refresh_without_an_answer_is_retried_and_handled_by_the_next(bench: B
     bench.jobs.run()
     critical = {"error_type": "auth", "severity": "critical"}
     failed = ("auth.failed", {"reason": "timeout", "phase": "refresh"})
-    assert bench.told() == [RENEWING, failed, ("error.occurred", critical)]
+    assert bench.reported() == [RENEWING, failed, ("error.occurred", critical)]
     assert bench.jobs.run() == 5.0
     healed = ("error.handled", {**critical, "action": "renewed"})
-    assert bench.told() == [RENEWING, ("auth.refresh.completed", {"expires_in": 10.0}), healed]
+    assert bench.reported() == [RENEWING, ("auth.refresh.completed", {"expires_in": 10.0}), healed]
     assert bench.stopped == []
 
 
@@ -191,7 +191,7 @@ def test_a_refresh_that_outlives_its_link_leaves_the_next_one_alone(bench: Bench
     auth.before = login.lost
     bench.jobs.run()
     assert bench.jobs.jobs == []
-    assert [name for name, _ in bench.told() if name in ("auth.failed", "error.occurred")] == []
+    assert [name for name, _ in bench.reported() if name in ("auth.failed", "error.occurred")] == []
 
 
 def test_a_lost_link_cancels_its_refresh(bench: Bench) -> None:
@@ -202,7 +202,7 @@ def test_a_lost_link_cancels_its_refresh(bench: Bench) -> None:
     login.lost()
     bench.log.clear()
     work()
-    assert (bench.jobs.jobs, bench.told()) == ([], [])
+    assert (bench.jobs.jobs, bench.reported()) == ([], [])
 
 
 @pytest.mark.parametrize("status", [401, 403])
@@ -212,7 +212,7 @@ def test_refused_headers_are_a_rejection(bench: Bench, status: int) -> None:
     login.before_dial()
     refused = login.refused(errors.HandshakeRefused(status))
     assert isinstance(refused, errors.AuthRejected)
-    assert bench.told() == [STARTED, ("auth.failed", {"reason": "rejected", "phase": "initial"})]
+    assert bench.reported() == [STARTED, ("auth.failed", {"reason": "rejected", "phase": "initial"})]
 
 
 @pytest.mark.parametrize(
@@ -225,7 +225,7 @@ def test_a_dial_that_fails_for_another_reason_emits_no_failed_login(
     login = bench.login(ws.HeaderAuth({"X-Key": SECRET}))
     login.before_dial()
     assert login.refused(error) is error
-    assert bench.told() == []
+    assert bench.reported() == []
 
 
 def test_without_header_credentials_a_refusal_stays_what_it_is(bench: Bench) -> None:
@@ -233,7 +233,7 @@ def test_without_header_credentials_a_refusal_stays_what_it_is(bench: Bench) -> 
     error = errors.HandshakeRefused(401)
     for auth in (None, _Auth()):
         assert bench.login(auth).refused(error) is error
-    assert bench.told() == []
+    assert bench.reported() == []
 
 
 def test_an_accepted_upgrade_accepts_the_headers(bench: Bench) -> None:
@@ -243,7 +243,7 @@ def test_an_accepted_upgrade_accepts_the_headers(bench: Bench) -> None:
     login.perform()
     completed = bench.log.of(events.AUTH_COMPLETED)[0]
     assert completed.measurements["duration"] > 0
-    assert bench.told() == [STARTED, ("auth.completed", {"expires_in": None})]
+    assert bench.reported() == [STARTED, ("auth.completed", {"expires_in": None})]
 
 
 def test_a_client_without_auth_emits_no_logins(bench: Bench) -> None:
@@ -251,4 +251,4 @@ def test_a_client_without_auth_emits_no_logins(bench: Bench) -> None:
     login = bench.login(None)
     login.before_dial()
     login.perform()
-    assert bench.told() == []
+    assert bench.reported() == []

@@ -119,17 +119,17 @@ def test_nothing_is_made_for_events_without_a_handler() -> None:
 
 def test_handlers_are_looked_up_again_only_if_the_bus_has_changed() -> None:
     """The bus's version shows it. Recorders are made once per type, and again after a change."""
-    one, heard = made(), list[Any]()
+    one, observed = made(), list[Any]()
     assert one.events.attend()
     assert not one.events.attend()
-    one.bus.attach("late", events.MESSAGE_RECEIVED, lambda *event: heard.append(event))
+    one.bus.attach("late", events.MESSAGE_RECEIVED, lambda *event: observed.append(event))
     assert one.events.attend()
     first, second = (one.events.read(received(TRADE))[1] for _ in range(2))
     assert first is second
     one.bus.detach("late")
     assert one.events.attend()
     read(one, TRADE)
-    assert len(heard) == 2
+    assert len(observed) == 2
 
 
 def test_recorders_are_dropped_when_types_expire() -> None:
@@ -159,11 +159,11 @@ def test_a_type_that_raises_is_unknown_and_the_message_is_delivered(error: Excep
     with capture_events(*HEARD, bus=one.bus) as log:
         assert read(one, TRADE, TRADE) == [{"type": "trade"}] * 2
         assert one.events.kind_of({}) == "unknown"
-    heard = profile is not ws.LIGHTWEIGHT and profile.message_events
-    assert _types(log) == ["unknown"] * 2 * heard
+    observed = profile is not ws.LIGHTWEIGHT and profile.message_events
+    assert _types(log) == ["unknown"] * 2 * observed
     faults = log.of(events.ERROR_OCCURRED)
     assert {fault.metadata["error_type"] for fault in faults} <= {"protocol"}
-    assert len(one.errors) == len(faults) == 2 * heard
+    assert len(one.errors) == len(faults) == 2 * observed
     handled = {fault.metadata["error_id"] for fault in log.of(events.ERROR_HANDLED)}
     assert handled == {fault.metadata["error_id"] for fault in faults}
 
@@ -221,19 +221,19 @@ def test_a_protocol_is_asked_once_for_the_type_of_a_message() -> None:
 # When the server sent it
 
 
-@pytest.mark.parametrize("heard", [True, False], ids=["heard", "unheard"])
-def test_the_lag_is_the_time_since_the_server_sent_it(heard: bool) -> None:
+@pytest.mark.parametrize("observed", [True, False], ids=["observed", "unheard"])
+def test_the_lag_is_the_time_since_the_server_sent_it(observed: bool) -> None:
     """By the server's own time: a separate event, and sum and maximum in the second's sums."""
     ages = iter([2.0, 0.5])
     one = made(_Aged(lambda: time.time() - next(ages)))
-    with capture_events(*([events.MESSAGE_LAG] if heard else [events.MESSAGE_BATCH_PROCESSED]), bus=one.bus) as log:
+    with capture_events(*([events.MESSAGE_LAG] if observed else [events.MESSAGE_BATCH_PROCESSED]), bus=one.bus) as log:
         read(one, TRADE, TRADE)
     lags = one.events.taken_lags()
     assert 2e9 <= lags["lag_max"] < 3e9
     assert 2.5e9 <= lags["lag"] < 4e9
     assert one.events.taken_lags() == {}
     found = [event.measurements["lag"] for event in log.of(events.MESSAGE_LAG)]
-    assert sum(found) == (lags["lag"] if heard else 0)
+    assert sum(found) == (lags["lag"] if observed else 0)
     assert not one.events.quiet, "messages are looked at one by one"
 
 
@@ -262,11 +262,11 @@ def test_a_message_from_the_future_has_no_lag(sent: Any) -> None:
     ],
     ids=["nan", "inf", "minus inf", "bool", "text", "list", "endless", "raises"],
 )
-@pytest.mark.parametrize("heard", [True, False], ids=["heard", "unheard"])
-def test_an_unusable_time_is_one_error_and_costs_no_message(given: Callable[[], Any], heard: bool) -> None:
+@pytest.mark.parametrize("observed", [True, False], ids=["observed", "unheard"])
+def test_an_unusable_time_is_one_error_and_costs_no_message(given: Callable[[], Any], observed: bool) -> None:
     """Of type protocol, handled; no lag is emitted."""
     one = made(_Aged(given))
-    names = [*HEARD, events.MESSAGE_LAG] if heard else ["websockex_nova.error"]
+    names = [*HEARD, events.MESSAGE_LAG] if observed else ["websockex_nova.error"]
     with capture_events(*names, bus=one.bus) as log:
         assert read(one, TRADE) == [{"type": "trade"}]
     assert len(one.errors) == 1
@@ -295,16 +295,16 @@ def test_a_message_that_cannot_be_decoded_is_emitted_as_invalid() -> None:
     assert one.breaches == []
 
 
-@pytest.mark.parametrize("heard", [True, False], ids=["heard", "unheard"])
-def test_text_that_is_no_utf_8_breaks_the_protocol(heard: bool) -> None:
+@pytest.mark.parametrize("observed", [True, False], ids=["observed", "unheard"])
+def test_text_that_is_no_utf_8_breaks_the_protocol(observed: bool) -> None:
     """RFC 6455, section 8.1: the link is ended with 1007, which emits the fault."""
     one = made()
-    with capture_events(*(HEARD if heard else ["websockex_nova.error"]), bus=one.bus) as log:
+    with capture_events(*(HEARD if observed else ["websockex_nova.error"]), bus=one.bus) as log:
         one.events.attend()
         assert one.events.read((TEXT, b'"\xff"', ARRIVED)) == (BREACH, FAILED)
     assert [breach.code for breach in one.breaches] == [1007]
     assert log.of(events.ERROR_OCCURRED) == []
-    assert _types(log) == ["invalid"] * heard
+    assert _types(log) == ["invalid"] * observed
 
 
 def test_decoding_ahead_ends_at_the_first_that_cannot_be_decoded() -> None:

@@ -56,7 +56,7 @@ def test_any_message_may_be_filtered(message: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("expression", "told"),
+    ("expression", "reported"),
     [
         ("", r"^--filter is ''; pass words, such as type=trade or BTC$"),
         ("  ", r"pass words"),
@@ -64,8 +64,8 @@ def test_any_message_may_be_filtered(message: Any) -> None:
         ("a='b", r"No closing quotation; close the quotes$"),
     ],
 )
-def test_what_is_no_expression_is_refused_in_a_sentence(expression: str, told: str) -> None:
+def test_what_is_no_expression_is_refused_in_a_sentence(expression: str, reported: str) -> None:
     """Nothing is evaluated: a word of Python is a text like any other."""
-    with pytest.raises(ConfigurationError, match=told):
+    with pytest.raises(ConfigurationError, match=reported):
         parse(expression)
     assert parse("__import__('os').system('x')")({}, "") is False

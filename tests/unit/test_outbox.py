@@ -108,12 +108,14 @@ def test_a_refused_message_stays_first() -> None:
 def test_on_sent_is_called_when_an_event_was_sent() -> None:
     """Once, after the send; not for an event that is refused, too old, or cannot be sent at all."""
     outbox, clock = _outbox()
-    told: list[tuple[str, int]] = []
+    reported: list[tuple[str, int]] = []
     for title in ("a", "b", "broken", "old"):
-        outbox.event(title, "x", "info", (), None, ROOM, partial(lambda one: told.append((one, len(outbox))), title))
+        outbox.event(
+            title, "x", "info", (), None, ROOM, partial(lambda one: reported.append((one, len(outbox))), title)
+        )
     answers = iter([True, False])
     assert not outbox.ship(lambda message: next(answers))
-    assert told == [("a", 3)]
+    assert reported == [("a", 3)]
 
     def send(message: Message) -> bool:
         if message.arguments["title"] == "broken":
@@ -124,7 +126,7 @@ def test_on_sent_is_called_when_an_event_was_sent() -> None:
         outbox.ship(send)
     clock.advance(MAX_AGE + 1)
     assert outbox.ship(send)
-    assert told == [("a", 3), ("b", 2)]
+    assert reported == [("a", 3), ("b", 2)]
 
 
 def test_a_message_that_cannot_be_sent_at_all_is_not_tried_for_ever() -> None:

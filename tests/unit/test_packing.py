@@ -97,26 +97,26 @@ def test_a_gauge_is_sent_once_per_sample() -> None:
 
 def _flushes(clock: FakeClock, packer: Packer, series: Series, every: float, times: int) -> list[str]:
     """What each of so many flushes sends of one series; all of it is accepted."""
-    told = []
+    reported = []
     for _ in range(times):
         lines = [line for packet in packer.packets([series]) for line in packet]
         for line in lines:
             line.accept()
-        told.append("".join(line.value for line in lines))
+        reported.append("".join(line.value for line in lines))
         clock.advance(every)
-    return told
+    return reported
 
 
 @pytest.mark.parametrize(
-    ("every", "told"),
+    ("every", "reported"),
     [(1, ["1", "", "", "", "1", "", "", "", "1"]), (2, ["1", "", "1", "", "1"])],
 )
-def test_a_state_gauge_is_sent_again_by_the_first_flush_four_seconds_later(every: float, told: list[str]) -> None:
+def test_a_state_gauge_is_sent_again_by_the_first_flush_four_seconds_later(every: float, reported: list[str]) -> None:
     """Also if each flush is a little early; a new sample of the same value is no change."""
     clock = FakeClock()
     packer, series = _packer(clock=clock), _series("gauge", state=True)
     series.value = 1
-    assert _flushes(clock, packer, series, every - 0.01, len(told)) == told
+    assert _flushes(clock, packer, series, every - 0.01, len(reported)) == reported
     series.fresh = True
     assert _flushes(clock, packer, series, every, 1) == [""]
 
@@ -134,11 +134,11 @@ def test_a_state_gauge_is_sent_when_it_changes_until_it_ends() -> None:
     """Also to 0; one that was refused is sent by the next flush; a new sample after its end brings it back."""
     clock = FakeClock()
     packer, series = _packer(clock=clock), _series("gauge", state=True)
-    told = []
+    reported = []
     for value in (1, 0, 0, 2):
         series.value = value
-        told += _flushes(clock, packer, series, 1, 1)
-    assert told == ["1", "0", "", "2"]
+        reported += _flushes(clock, packer, series, 1, 1)
+    assert reported == ["1", "0", "", "2"]
     series.value = 3
     (packet,) = packer.packets([series])
     for line in packet:

@@ -59,9 +59,9 @@ def test_tags_that_are_written_alike_are_logged_once(kind: Kind, caplog: pytest.
     series = [_series(kind, "orders", (f"venue:{one}",), 1) for one in ("東京", "大阪", "東京", "a")]
     texts = _texts(packer, *series)[0].split("\n")
     assert texts.count(f"app.orders;venue=__:1|{TYPES[kind]}") == (3 if kind == "counter" else 1)
-    told = [record.getMessage() for record in caplog.records if "both written as" in record.getMessage()]
-    assert "'venue:東京' and 'venue:大阪' are both written as 'app.orders;venue=__'" in told[0]
-    assert len(told) == 1
+    reported = [record.getMessage() for record in caplog.records if "both written as" in record.getMessage()]
+    assert "'venue:東京' and 'venue:大阪' are both written as 'app.orders;venue=__'" in reported[0]
+    assert len(reported) == 1
     assert packer.delivery.lost_by_cause().get("untagged", 0) == (2 if kind == "gauge" else 0)
 
 

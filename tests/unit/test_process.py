@@ -159,8 +159,8 @@ def test_without_such_a_page_only_the_hooks_notify(monkeypatch: pytest.MonkeyPat
 def test_a_bus_whose_lock_was_held_works_in_the_child(fork: Callable[[], int], held: Callable[[Any], None]) -> None:
     """Attach, detach and a failing handler do not wait for a thread of the parent; its handlers are there."""
     bus = Bus()
-    heard: list[str] = []
-    bus.attach("parent's", "e", lambda *call: heard.append(call[0]))
+    observed: list[str] = []
+    bus.attach("parent's", "e", lambda *call: observed.append(call[0]))
     bus.attach("failing", "f", lambda *_: 1 / 0)
     held(bus._lock)
 
@@ -169,10 +169,10 @@ def test_a_bus_whose_lock_was_held_works_in_the_child(fork: Callable[[], int], h
             bus.execute(event, {}, {})
         bus.attach("child's", "g", print)
         bus.detach("parent's")
-        return [heard, bus.handler_errors, [handler.handler_id for handler in bus.list_handlers()]]
+        return [observed, bus.handler_errors, [handler.handler_id for handler in bus.list_handlers()]]
 
     assert _child(fork, work) == [["e"], 1, ["failing", "child's"]]
-    assert heard == []
+    assert observed == []
 
 
 @pytest.mark.parametrize("fork", FORKS)

@@ -42,10 +42,10 @@ def test_clients_are_closed_first_and_reporters_last_each_once(
     ended: subprocess.CompletedProcess[str],
 ) -> None:
     """Clients first, so that what they emit while closing is still flushed; one that was dropped is not called."""
-    told = [line.removesuffix(" True") for line in ended.stdout.splitlines() if line.endswith(" True")]
-    assert sorted(told[:2]) == ["client", "client raises"]
-    assert told[2] == "watcher"
-    assert sorted(told[3:]) == ["reporter", "reporter raises"]
+    reported = [line.removesuffix(" True") for line in ended.stdout.splitlines() if line.endswith(" True")]
+    assert sorted(reported[:2]) == ["client", "client raises"]
+    assert reported[2] == "watcher"
+    assert sorted(reported[3:]) == ["reporter", "reporter raises"]
 
 
 def test_the_hook_runs_after_those_of_the_application(ended: subprocess.CompletedProcess[str]) -> None:

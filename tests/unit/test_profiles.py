@@ -78,8 +78,8 @@ def test_a_profile_is_found_by_its_name() -> None:
 def test_an_unknown_profile_is_refused_with_the_known_ones(unknown: Any) -> None:
     """Names are exact; the message names the three and how to make your own."""
     nearest = "; did you mean 'financial'?" if unknown == "Financial" else ""
-    told = f"profile is {unknown!r}; allowed: financial, standard, lightweight, a ws.Profile{nearest}"
-    with pytest.raises(ConfigurationError, match=f"^{re.escape(told)}$"):
+    reported = f"profile is {unknown!r}; allowed: financial, standard, lightweight, a ws.Profile{nearest}"
+    with pytest.raises(ConfigurationError, match=f"^{re.escape(reported)}$"):
         resolve(unknown)
 
 
@@ -132,8 +132,8 @@ def test_a_name_is_a_non_empty_string(name: Any) -> None:
 def test_a_level_is_one_of_three(level: Any) -> None:
     """The message shows what was given and the three levels."""
     nearest = "; did you mean 'detailed'?" if level == "Detailed" else ""
-    told = f"a profile's level is {level!r}; allowed: minimal, standard, detailed{nearest}"
-    with pytest.raises(ConfigurationError, match=f"^{re.escape(told)}$"):
+    reported = f"a profile's level is {level!r}; allowed: minimal, standard, detailed{nearest}"
+    with pytest.raises(ConfigurationError, match=f"^{re.escape(reported)}$"):
         STANDARD.replace(level=level)
 
 
@@ -141,16 +141,16 @@ def test_a_level_is_one_of_three(level: Any) -> None:
 @pytest.mark.parametrize("value", [1, 0, None, "yes"], ids=repr)
 def test_a_switch_is_true_or_false(key: str, value: object) -> None:
     """Nothing that merely counts as true; the message names the switch and both values."""
-    told = f"a profile's {key} must be True or False, got {value!r}"
-    with pytest.raises(ConfigurationError, match=f"^{re.escape(told)}$"):
+    reported = f"a profile's {key} must be True or False, got {value!r}"
+    with pytest.raises(ConfigurationError, match=f"^{re.escape(reported)}$"):
         STANDARD.replace(**{key: value})
 
 
 def test_a_metadata_filter_is_a_switch_or_a_function() -> None:
     """A callable replaces the rule; anything else is refused with the allowed ones."""
     assert STANDARD.replace(metadata_filter=dict).metadata_filter is dict
-    told = "a profile's metadata_filter is 'on'; allowed: True, False, a callable"
-    with pytest.raises(ConfigurationError, match=f"^{re.escape(told)}$"):
+    reported = "a profile's metadata_filter is 'on'; allowed: True, False, a callable"
+    with pytest.raises(ConfigurationError, match=f"^{re.escape(reported)}$"):
         STANDARD.replace(metadata_filter="on")
 
 
@@ -162,8 +162,8 @@ def test_seconds_are_finite_numbers_that_are_not_negative(key: str, value: objec
         assert STANDARD.replace(ping_interval=None).ping_interval is None
         return
     sign = "non-negative" if key in MAY_BE_ZERO else "positive"
-    told = f"a profile's {key} must be a {sign} number of seconds, at most 1e+09, got {shown(value)}"
-    with pytest.raises(ConfigurationError, match=f"^{re.escape(told)}$"):
+    reported = f"a profile's {key} must be a {sign} number of seconds, at most 1e+09, got {shown(value)}"
+    with pytest.raises(ConfigurationError, match=f"^{re.escape(reported)}$"):
         STANDARD.replace(**{key: value})
 
 
@@ -188,8 +188,8 @@ def test_the_cap_of_the_retries_is_not_below_their_base() -> None:
 def test_max_attempts_is_a_whole_number_from_one(attempts: object) -> None:
     """The message shows what was given; one is enough."""
     assert STANDARD.replace(max_attempts=1).max_attempts == 1
-    told = f"a profile's max_attempts must be a whole number, at least 1, got {attempts!r}"
-    with pytest.raises(ConfigurationError, match=f"^{re.escape(told)}$"):
+    reported = f"a profile's max_attempts must be a whole number, at least 1, got {attempts!r}"
+    with pytest.raises(ConfigurationError, match=f"^{re.escape(reported)}$"):
         STANDARD.replace(max_attempts=attempts)
 
 
@@ -197,14 +197,14 @@ def test_an_unknown_kpi_is_refused_with_the_nine() -> None:
     """Targets may be some of the nine KPIs, no others."""
     own = STANDARD.replace(kpi_targets={"throughput_per_s": (">", 100), "connection_time_ms": None})
     assert own.kpi_targets == {"throughput_per_s": (">", 100), "connection_time_ms": None}
-    told = f"kpi_targets has no 'speed'; it has: {', '.join(KPIS)}"
-    with pytest.raises(ConfigurationError, match=f"^{re.escape(told)}$"):
+    reported = f"kpi_targets has no 'speed'; it has: {', '.join(KPIS)}"
+    with pytest.raises(ConfigurationError, match=f"^{re.escape(reported)}$"):
         STANDARD.replace(kpi_targets={"speed": (">", 1)})
 
 
 @pytest.mark.parametrize("target", [5, ("=", 5), (">", "5"), (">",), "<5"], ids=repr)
 def test_a_target_is_a_direction_and_a_limit(target: object) -> None:
     """A target that no verdict can be made of is refused where it is written."""
-    told = f"has {target!r} for connection_time_ms; use ('>', limit), ('<', limit) or None"
-    with pytest.raises(ConfigurationError, match=re.escape(told)):
+    reported = f"has {target!r} for connection_time_ms; use ('>', limit), ('<', limit) or None"
+    with pytest.raises(ConfigurationError, match=re.escape(reported)):
         STANDARD.replace(kpi_targets={"connection_time_ms": target})

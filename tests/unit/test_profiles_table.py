@@ -59,15 +59,15 @@ class Ear:
 
     def __init__(self) -> None:
         self.bus = ws.Bus()
-        self.told: list[str] = []
-        self.bus.attach_many("ear", list(CATALOGUE), lambda event, *_: self.told.append(event))
+        self.reported: list[str] = []
+        self.bus.attach_many("ear", list(CATALOGUE), lambda event, *_: self.reported.append(event))
 
     def leaves(self, emit: Emitter, name: str, metadata: Mapping[str, object]) -> bool:
         """Whether this emitter emits the event, once."""
-        self.told.clear()
+        self.reported.clear()
         emit(PREFIX + name, {"system_time": 1, "duration": 1}, **metadata)
-        assert self.told in ([], [PREFIX + name])
-        return bool(self.told)
+        assert self.reported in ([], [PREFIX + name])
+        return bool(self.reported)
 
 
 def _kinds(name: str) -> list[tuple[dict[str, object], bool]]:
@@ -167,8 +167,8 @@ def test_a_profile_is_accepted_by_its_name_and_as_an_object(taker: str, profile:
 @pytest.mark.parametrize("wrong", ["Financial", "", "fast", 3, ["standard"], b"standard", True], ids=repr)
 def test_another_name_is_refused_at_once_with_the_known_ones(taker: str, wrong: Any) -> None:
     nearest = "; did you mean 'financial'?" if wrong == "Financial" else ""
-    told = f"profile is {wrong!r}; allowed: financial, standard, lightweight, a ws.Profile{nearest}"
-    with pytest.raises(ConfigurationError, match=f"^{re.escape(told)}$"):
+    reported = f"profile is {wrong!r}; allowed: financial, standard, lightweight, a ws.Profile{nearest}"
+    with pytest.raises(ConfigurationError, match=f"^{re.escape(reported)}$"):
         TAKERS[taker](wrong)
 
 

@@ -97,9 +97,9 @@ def test_the_guides_list_has_the_names_that_its_queries_read(bus: ws.Bus, report
         ("websockex_nova_subscription_subscribe_completed_count", "unknown"),
     ]
     process = "websockex_nova_message_process_completed_duration_milliseconds"
-    told = {key: value for key, value in _samples(reporter).items() if not key[0].endswith("_bucket")}
+    reported = {key: value for key, value in _samples(reporter).items() if not key[0].endswith("_bucket")}
     subscribed, failed = {"client_id": "md-1", "channel": "btc"}, {"client_id": "md-1", "error_type": "decode"}
-    assert told == {
+    assert reported == {
         (name, frozenset(labels.items())): value
         for name, labels, value in [
             ("websockex_nova_connection_started_count", LINK, 1),
@@ -213,14 +213,14 @@ def test_totals_are_what_threads_emitted_while_others_scrape(bus: ws.Bus) -> Non
     for thread in readers:
         thread.join()
     assert faults == []
-    told, threads = _samples(reporter), {"t0": 3, "t1": 3, "t2": 2}
+    reported, threads = _samples(reporter), {"t0": 3, "t1": 3, "t2": 2}
     for kind, count in threads.items():
         labels = frozenset({("type", kind)})
-        assert told["c", labels] == told["d_count", labels] == count * each
-        assert told["d_sum", labels] == count * sum(number % 1_000 for number in range(each))
-        in_buckets = [told["d_bucket", labels | {("le", bound)}] for bound in ("0.0", "250.0", "500.0", "+Inf")]
+        assert reported["c", labels] == reported["d_count", labels] == count * each
+        assert reported["d_sum", labels] == count * sum(number % 1_000 for number in range(each))
+        in_buckets = [reported["d_bucket", labels | {("le", bound)}] for bound in ("0.0", "250.0", "500.0", "+Inf")]
         assert in_buckets == [count * each * share / 1_000 for share in (1, 251, 501, 1_000)]
-    assert told["s_count", frozenset()] == 8 * each
+    assert reported["s_count", frozenset()] == 8 * each
 
 
 def test_threads_that_come_and_go_leave_nothing_behind_even_without_a_scrape(bus: ws.Bus) -> None:
@@ -305,12 +305,12 @@ def test_the_whole_statsd_list_can_be_shown(bus: ws.Bus) -> None:
     reporter = ws.PrometheusReporter(metrics, bus=bus, registry=registry).start(port=None)
     for name, spec in ws.events.CATALOGUE.items():
         bus.execute(name, dict.fromkeys(spec.measurements, 5), dict.fromkeys(spec.metadata, "x"))
-    told = {(sample.name, sample.value) for family in parse(reporter.render()) for sample in family.samples}
+    reported = {(sample.name, sample.value) for family in parse(reporter.render()) for sample in family.samples}
     strictly = _strictly(registry)
     undated = [one for family in strictly for one in family.samples if not one.name.endswith("_created")]
-    assert told == {(sample.name, sample.value) for sample in undated}
+    assert reported == {(sample.name, sample.value) for sample in undated}
     counters = {(one.name.replace(".", "_"), 1.0) for one in metrics if one.kind == "counter"}
-    assert counters <= told
+    assert counters <= reported
 
 
 HOSTILE = [
@@ -377,12 +377,12 @@ def test_endless_labels_end_in_one_series_and_the_sums_stay_right(bus: ws.Bus) -
     reporter = _counting(bus, *metrics, max_series=10)
     for number in range(1_000):
         bus.execute(RECEIVED, {"size": number}, {"type": f"t{number}"})
-    told = _samples(reporter)
-    assert len([name for name, _ in told if name == "c"]) == 11
+    reported = _samples(reporter)
+    assert len([name for name, _ in reported if name == "c"]) == 11
     over = frozenset({("overflow", "true")})
-    assert told["c", over] == told["d_count", over] == 990
-    assert told["d_bucket", over | {("le", "50.0")}] == 41  # 10 to 50
-    assert sum(value for (name, _), value in told.items() if name == "c") == 1_000
+    assert reported["c", over] == reported["d_count", over] == 990
+    assert reported["d_bucket", over | {("le", "50.0")}] == 41  # 10 to 50
+    assert sum(value for (name, _), value in reported.items() if name == "c") == 1_000
     assert _buckets(reporter, "d") == {"50.0": 51, "+Inf": 1_000}
 
 
@@ -396,9 +396,9 @@ def test_an_idle_series_stays_on_the_page_and_counts_on(bus: ws.Bus) -> None:
     for _ in range(4):
         store._look_due = -math.inf  # as after any time
         bus.execute(RECEIVED, {"size": 0}, {"type": "busy"})
-        told = _samples(reporter)
-        assert len(told) == 202
-        assert told["c", frozenset({("type", "t7")})] == 1
+        reported = _samples(reporter)
+        assert len(reported) == 202
+        assert reported["c", frozenset({("type", "t7")})] == 1
     assert store._rows == 1
     bus.execute(RECEIVED, {"size": 0}, {"type": "t7"})
     assert _value(reporter, "c", {"type": "t7"}) == 2

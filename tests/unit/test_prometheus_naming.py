@@ -121,8 +121,8 @@ def test_only_a_client_that_counts_no_message_by_its_type_has_the_sum_at_0(
 ) -> None:
     """From its start on, so that a rise is seen. A client that has not started has no series."""
     reporter = ws.PrometheusReporter(bus=bus).start(port=None)
-    told = {"client_id": "md-1", "started": by_type is not None}
-    bus.execute(events.CLIENT_OPENED, {}, told if by_type is None else {**told, "by_type": by_type})
+    reported = {"client_id": "md-1", "started": by_type is not None}
+    bus.execute(events.CLIENT_OPENED, {}, reported if by_type is None else {**reported, "by_type": by_type})
     labels = {"client_id": "md-1", "type": "all"}
     assert _value(reporter, "websockex_nova_message_received_count", labels) == shown
 

@@ -29,7 +29,7 @@ def test_a_registry_that_has_such_a_metric_is_refused_and_nothing_starts(bus: ws
 
 
 @pytest.mark.parametrize(
-    ("metrics", "told"),
+    ("metrics", "reported"),
     [
         ([ws.counter("a.b_c", RECEIVED), ws.counter("a.b.c", RECEIVED)], "'a.b_c' and 'a.b.c' are both 'a_b_c'"),
         ([ws.summary("a", RECEIVED, "x"), ws.counter("a.count", RECEIVED)], "both 'a_count'"),
@@ -47,20 +47,20 @@ def test_a_registry_that_has_such_a_metric_is_refused_and_nothing_starts(bus: ws
     ],
     ids=lambda given: given if isinstance(given, str) else "",
 )
-def test_metrics_that_prometheus_could_not_tell_apart_are_refused(metrics: Any, told: str) -> None:
-    with pytest.raises(ws.errors.ConfigurationError, match=re.escape(told)):
+def test_metrics_that_prometheus_could_not_tell_apart_are_refused(metrics: Any, reported: str) -> None:
+    with pytest.raises(ws.errors.ConfigurationError, match=re.escape(reported)):
         ws.PrometheusReporter(metrics, bus=ws.Bus())
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "reported"),
     [
         ({"max_series": 0}, "max_series must be a whole number, at least 1, got 0"),
         ({"registry": "REGISTRY"}, "registry is 'REGISTRY'"),
     ],
 )
-def test_bad_options_are_refused_at_once(options: dict[str, Any], told: str) -> None:
-    with pytest.raises(ws.errors.ConfigurationError, match=told):
+def test_bad_options_are_refused_at_once(options: dict[str, Any], reported: str) -> None:
+    with pytest.raises(ws.errors.ConfigurationError, match=reported):
         ws.PrometheusReporter(bus=ws.Bus(), **options)
 
 

@@ -252,7 +252,7 @@ def test_every_page_of_a_list_is_read(api: DatadogApi, capsys: pytest.CaptureFix
 
 
 @pytest.mark.parametrize(
-    ("how", "told"),
+    ("how", "reported"),
     [
         (403, r"refused .*/api/v1/slo with 403 \(Failed\): both keys have to be"),
         (429, r"with 429 \(Too many requests\): its rate limit is reached; run the same command again in 17 s"),
@@ -266,7 +266,7 @@ def test_every_page_of_a_list_is_read(api: DatadogApi, capsys: pytest.CaptureFix
     ],
 )
 def test_a_push_that_fails_halfway_says_how_far_it_came_and_a_second_one_completes_it(
-    api: DatadogApi, capsys: pytest.CaptureFixture[str], how: int | str, told: str
+    api: DatadogApi, capsys: pytest.CaptureFixture[str], how: int | str, reported: str
 ) -> None:
     """One sentence, status 1; what was done is printed before, and not done again."""
     api.fail(how, "POST", "slo", after=1)
@@ -274,7 +274,7 @@ def test_a_push_that_fails_halfway_says_how_far_it_came_and_a_second_one_complet
     assert run.status == 1
     said = r"wsnova-statsd dashboards: slo WebSocket clients \(financial\): Reconnects in time: "
     so_far = rf"\. {MONITORS + 1} done, .* later: .*, and nothing after that was sent\n"
-    assert re.fullmatch(f"{said}.*{told}.*{so_far}", run.err)
+    assert re.fullmatch(f"{said}.*{reported}.*{so_far}", run.err)
     assert run.words.count("created") == MONITORS + 1
     assert (len(api.objects["slo"]), len(api.objects["dashboard"])) == (1, 0)
     api.fails = lambda *asked: None

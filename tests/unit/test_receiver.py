@@ -36,7 +36,7 @@ def _use(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(params=[SUMS, EACH], ids=["in bulk", "one by one"])
-def heard(request: pytest.FixtureRequest) -> Sequence[str]:
+def observed(request: pytest.FixtureRequest) -> Sequence[str]:
     """Without, or with, a handler of single messages."""
     return request.param  # type: ignore[no-any-return]
 
@@ -44,28 +44,28 @@ def heard(request: pytest.FixtureRequest) -> Sequence[str]:
 # Order
 
 
-def test_messages_come_in_the_order_of_the_wire(heard: Sequence[str]) -> None:
+def test_messages_come_in_the_order_of_the_wire(observed: Sequence[str]) -> None:
     """Inbox first, then each run, short and long, text and binary."""
     link = RunLink([run_of(*range(2, 5)), run_of(*range(5, 50)), run_of(50, kind=BINARY), run_of(*range(51, 100))])
     link.inbox.extend([(TEXT, b"0", 1), (TEXT, b"1", 1)])
     got: list[Any] = []
-    client = Receiving(link, got.append, heard=heard)
-    with capture_events(*heard, bus=client.bus) as log:
+    client = Receiving(link, got.append, observed=observed)
+    with capture_events(*observed, bus=client.bus) as log:
         read_all(client)
         assert [int(one) for one in got] == [*range(100)]
         assert client.sums(log) == {"count": 100, "total_size": 190, "errors": 0, "processed": 100}
     assert not link.unclaimed
 
 
-def test_what_the_keeper_read_comes_before_what_the_owner_reads(heard: Sequence[str]) -> None:
+def test_what_the_keeper_read_comes_before_what_the_owner_reads(observed: Sequence[str]) -> None:
     """It is in the inbox, followed by the rest of that read."""
     link = RunLink([run_of(1, 2), run_of(4, 5)], kept=[run_of(0), run_of(3)])
-    client = Receiving(link, heard=heard)
-    with capture_events(*heard, bus=client.bus):
+    client = Receiving(link, observed=observed)
+    with capture_events(*observed, bus=client.bus):
         assert client.turn() == [0, 1, 2, 3, 4, 5]
 
 
-def test_a_turn_ends_when_something_else_is_due(heard: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_turn_ends_when_something_else_is_due(observed: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Messages that it did not reach come first in the next turn, in order, and are delivered once."""
     clock = _clock_at_a_beat()
     _use(clock, monkeypatch)
@@ -76,8 +76,8 @@ def test_a_turn_ends_when_something_else_is_due(heard: Sequence[str], monkeypatc
         got.append(message)
         clock.advance(0.1)
 
-    client = Receiving(link, handle, heard=heard, profile=ws.FINANCIAL.replace(slow_after=100))
-    with capture_events(*heard, bus=client.bus) as log:
+    client = Receiving(link, handle, observed=observed, profile=ws.FINANCIAL.replace(slow_after=100))
+    with capture_events(*observed, bus=client.bus) as log:
         client.turn(due=clock.ns() + 700_000_000)
         assert got == [*range(7)]
         assert [int(payload) for _, payload, _ in link.inbox] == [*range(7, 50)]
@@ -88,12 +88,12 @@ def test_a_turn_ends_when_something_else_is_due(heard: Sequence[str], monkeypatc
     assert got == [*range(60)]
 
 
-def test_a_loop_that_is_left_leaves_the_rest_in_order(heard: Sequence[str]) -> None:
+def test_a_loop_that_is_left_leaves_the_rest_in_order(observed: Sequence[str]) -> None:
     """`break` at any message; the message whose body was left counts."""
     link = RunLink([run_of(*range(40))])
-    client = Receiving(link, heard=heard)
+    client = Receiving(link, observed=observed)
     got: list[int] = []
-    with capture_events(*heard, bus=client.bus) as log:
+    with capture_events(*observed, bus=client.bus) as log:
         for size in itertools.cycle([1, 2, 9]):
             client.receiver.due = NEVER_NS
             loop: Any = client.receiver.messages(link)  # type: ignore[arg-type]
@@ -109,23 +109,23 @@ def test_a_loop_that_is_left_leaves_the_rest_in_order(heard: Sequence[str]) -> N
 
 def test_a_newly_attached_handler_gets_the_next_message() -> None:
     """The run ends there: what follows is emitted one by one, and nothing is lost."""
-    link, heard = RunLink([run_of(*range(30))]), list[int]()
+    link, observed = RunLink([run_of(*range(30))]), list[int]()
     got: list[int] = []
 
     def handle(message: int) -> None:
         got.append(message)
         if message == 9:
-            client.bus.attach("late", events.MESSAGE_RECEIVED, lambda *event: heard.append(len(got)))
+            client.bus.attach("late", events.MESSAGE_RECEIVED, lambda *event: observed.append(len(got)))
 
     client = Receiving(link, handle)
     with capture_events(*SUMS, bus=client.bus) as log:
         read_all(client)
         assert client.sums(log)["count"] == 30
     assert got == [*range(30)]
-    assert heard == [*range(10, 30)]
+    assert observed == [*range(10, 30)]
 
 
-def test_a_link_that_is_gone_delivers_nothing(heard: Sequence[str]) -> None:
+def test_a_link_that_is_gone_delivers_nothing(observed: Sequence[str]) -> None:
     """A handler that closes the client gets no more messages."""
     link = RunLink([run_of(*range(30))])
     got: list[int] = []
@@ -135,8 +135,8 @@ def test_a_link_that_is_gone_delivers_nothing(heard: Sequence[str]) -> None:
         if message == 4:
             client.link = None
 
-    client = Receiving(link, handle, heard=heard)
-    with capture_events(*heard, bus=client.bus) as log:
+    client = Receiving(link, handle, observed=observed)
+    with capture_events(*observed, bus=client.bus) as log:
         client.turn()
         assert client.sums(log)["count"] == 5
     assert got == [*range(5)]
@@ -178,7 +178,7 @@ def test_one_message_is_delivered_without_being_timed() -> None:
 # What handlers and decoders raise
 
 
-def test_what_a_handler_raises_costs_its_message_only(heard: Sequence[str]) -> None:
+def test_what_a_handler_raises_costs_its_message_only(observed: Sequence[str]) -> None:
     """One error of type handler; an exception that ends the client is raised, and the rest is kept."""
     link = RunLink([run_of(*range(40))])
     got: list[int] = []
@@ -190,8 +190,8 @@ def test_what_a_handler_raises_costs_its_message_only(heard: Sequence[str]) -> N
         if message == 30:
             raise SystemExit
 
-    client = Receiving(link, handle, heard=heard)
-    with capture_events(*heard, bus=client.bus) as log:
+    client = Receiving(link, handle, observed=observed)
+    with capture_events(*observed, bus=client.bus) as log:
         with pytest.raises(SystemExit):
             client.turn()
         assert client.sums(log) == {"count": 31, "total_size": 52, "errors": 3, "processed": 31}
@@ -200,18 +200,18 @@ def test_what_a_handler_raises_costs_its_message_only(heard: Sequence[str]) -> N
     assert [int(payload) for _, payload, _ in link.inbox] == [*range(31, 40)]
 
 
-def test_nothing_after_a_text_that_is_no_utf_8_is_delivered(heard: Sequence[str]) -> None:
+def test_nothing_after_a_text_that_is_no_utf_8_is_delivered(observed: Sequence[str]) -> None:
     """In one run, or in the inbox with it: the link is ended, and with it what followed."""
     run = run_of(*range(20))
     run[1].insert(12, b"\xff")
     link = RunLink([run])
-    client = Receiving(link, heard=heard)
-    with capture_events(*heard, bus=client.bus):
+    client = Receiving(link, observed=observed)
+    with capture_events(*observed, bus=client.bus):
         assert client.turn() + client.turn() == [*range(12)]
     assert [breach.code for breach in link.breaches] == [1007]
 
 
-def test_an_interrupt_while_a_message_is_decoded_loses_none(heard: Sequence[str]) -> None:
+def test_an_interrupt_while_a_message_is_decoded_loses_none(observed: Sequence[str]) -> None:
     """A KeyboardInterrupt out of a decoder: its message and all after it are still there."""
 
     class Interrupted(ws.JsonProtocol):
@@ -228,8 +228,8 @@ def test_an_interrupt_while_a_message_is_decoded_loses_none(heard: Sequence[str]
 
     link = RunLink([run_of(*range(60))])
     got: list[int] = []
-    client = Receiving(link, got.append, heard=heard, protocol=Interrupted())
-    with capture_events(*heard, bus=client.bus) as log:
+    client = Receiving(link, got.append, observed=observed, protocol=Interrupted())
+    with capture_events(*observed, bus=client.bus) as log:
         with pytest.raises(KeyboardInterrupt):
             client.turn()
         read_all(client)
@@ -308,7 +308,7 @@ def test_in_bulk_and_one_by_one_have_the_same_result(runs: list[Run], kept: list
     """The same messages in the same order and the same sums, for any reads, exceptions and undecodable messages,
     however often the turn is over."""
     found = []
-    for heard in (SUMS, EACH):
+    for observed in (SUMS, EACH):
         link = RunLink([(kind, [*run]) for kind, run in runs], kept)
         got: list[Any] = []
 
@@ -319,8 +319,8 @@ def test_in_bulk_and_one_by_one_have_the_same_result(runs: list[Run], kept: list
             if message == "raise":
                 raise ValueError(message)
 
-        client = Receiving(link, handle, heard=heard)
-        with capture_events(*heard, bus=client.bus) as log:
+        client = Receiving(link, handle, observed=observed)
+        with capture_events(*observed, bus=client.bus) as log:
             read_all(client)
             faults = [fault.metadata["error_type"] for fault in log.of(events.ERROR_OCCURRED)]
             found.append((got, client.sums(log), faults))
@@ -330,11 +330,11 @@ def test_in_bulk_and_one_by_one_have_the_same_result(runs: list[Run], kept: list
     assert bulk[1]["count"] == sum(len(run) for _, run in runs) + sum(len(run) for _, run in kept[: len(runs)])
 
 
-def test_the_sums_are_due_a_second_after_the_first_message(heard: Sequence[str]) -> None:
+def test_the_sums_are_due_a_second_after_the_first_message(observed: Sequence[str]) -> None:
     """Also while its handler runs, and the turn ends then."""
     dues: list[int] = []
-    client = Receiving(RunLink([run_of(*range(20))]), lambda _: dues.append(client.receiver.due), heard=heard)
-    with capture_events(*heard, bus=client.bus):
+    client = Receiving(RunLink([run_of(*range(20))]), lambda _: dues.append(client.receiver.due), observed=observed)
+    with capture_events(*observed, bus=client.bus):
         client.turn()
     assert len(set(dues)) == 1
     assert dues[0] == client.receiver.batch.due < NEVER_NS
@@ -383,13 +383,15 @@ def test_what_waits_in_the_current_run_counts_as_waiting() -> None:
     assert client.receiver.waiting == 0
 
 
-def test_a_slow_message_is_emitted_once(heard: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_message_is_emitted_once(observed: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """With its own time, strictly longer than slow_after; one that took exactly so long is not slow."""
     clock = _clock_at_a_beat()
     _use(clock, monkeypatch)
     times = {3: 0.1, 4: 0.101, 5: 0.3}
-    client = Receiving(RunLink([run_of(*range(20))]), lambda number: clock.advance(times.get(number, 0.0)), heard=heard)
-    with capture_events(*heard, bus=client.bus) as log:
+    client = Receiving(
+        RunLink([run_of(*range(20))]), lambda number: clock.advance(times.get(number, 0.0)), observed=observed
+    )
+    with capture_events(*observed, bus=client.bus) as log:
         client.turn()
     slow = [one.measurements["duration"] for one in log.of(events.MESSAGE_PROCESS_SLOW)]
     assert slow == [101_000_000, 300_000_000]

@@ -81,14 +81,14 @@ def test_uncommitted_files_are_refused_and_named(repository: Repository, name: s
     """A changed file and a new one."""
     folder = repository()
     (folder / name).write_text("new\n", encoding="utf-8")
-    told = _release(folder)
-    assert "the checkout has changes that no commit has" in told
-    assert name in told
+    reported = _release(folder)
+    assert "the checkout has changes that no commit has" in reported
+    assert name in reported
 
 
 def test_a_changelog_of_another_version_is_refused(repository: Repository) -> None:
-    told = _release(repository(CHANGELOG.replace("1.2.3", "1.3.0")))
-    assert "__version__ is 1.2.3, the topmost version of CHANGELOG.md is 1.3.0" in told
+    reported = _release(repository(CHANGELOG.replace("1.2.3", "1.3.0")))
+    assert "__version__ is 1.2.3, the topmost version of CHANGELOG.md is 1.3.0" in reported
 
 
 @pytest.mark.parametrize("date", ["unreleased", "30.11.2026"])

@@ -18,9 +18,9 @@ def _failed(bench: Bench, *, final: bool) -> None:
 def test_retries_are_exhausted_at_the_alarm_only() -> None:
     bench = Bench(alerts.RetriesExhausted())
     _failed(bench, final=False)
-    assert bench.told == []
+    assert bench.reported == []
     _failed(bench, final=True)
-    (alert,) = bench.told
+    (alert,) = bench.reported
     assert (alert.title, alert.alert_type) == ("Retries exhausted: timeout", "error")
     assert alert.text == (
         "client md-1: wss://feed.example/ws: retry 20 failed with timeout, 42s after the link was lost."
@@ -33,7 +33,7 @@ def test_a_link_that_never_lasted_has_another_text() -> None:
     bench = Bench(alerts.RetriesExhausted())
     gone = {"uri": "wss://feed.example/ws", "reason": "close_1011", "final": True}
     bench.emit(events.CONNECTION_RECONNECT_FAILED, {"attempt": 20, "duration": 0}, **gone)
-    assert bench.told[0].text == (
+    assert bench.reported[0].text == (
         "client md-1: wss://feed.example/ws: 20 retries made no link that lasted; the last one ended with close_1011."
     )
 
@@ -64,7 +64,7 @@ def test_exhausted_retries_recover_when_a_link_was_stable(profile: ProfileName, 
         bench.advance(0.1)
         assert bench.types() == ["error", "success"]
         bench.advance(3600)
-        assert (len(bench.told), bench.timers.waiting, bench.alerts.figures.open) == (2, 0, 0)
+        assert (len(bench.reported), bench.timers.waiting, bench.alerts.figures.open) == (2, 0, 0)
 
 
 def test_a_link_that_flaps_is_one_incident_until_it_was_stable() -> None:

@@ -239,8 +239,8 @@ def test_refusals_are_counted_in_a_row(between: Callable[[RetryPolicy], object])
     for at in (0.0, 0.5):
         policy.refused(refused, at, first=False, anew=False)
     between(policy)
-    told = [policy.refused(refused, at, first=False, anew=False) for at in (70.0, 71.0, 130.0)]
-    assert told == [False, False, True]
+    reported = [policy.refused(refused, at, first=False, anew=False) for at in (70.0, 71.0, 130.0)]
+    assert reported == [False, False, True]
 
 
 @pytest.mark.parametrize(
@@ -336,11 +336,11 @@ def test_the_alarm_is_raised_once_per_outage(profile: Profile) -> None:
     policy = RetryPolicy(profile)
 
     def outage() -> list[bool]:
-        told = []
+        reported = []
         for _ in range(profile.max_attempts + 5):
             policy.tries += 1
-            told.append(policy.failed())
-        return told
+            reported.append(policy.failed())
+        return reported
 
     assert outage() == [False] * (profile.max_attempts - 1) + [True] + [False] * 5
     policy.settled()  # a link that is lost before it was stable belongs to the same outage

@@ -31,7 +31,7 @@ def test_each_combination_of_the_metrics_tags_is_a_separate_incident() -> None:
     bench = Bench(When("Spread", SPREAD, _wide, cool_down=10))
     for symbol in ("AAA", "BBB", "AAA", None):
         _quote(bench, symbol, 7)
-    assert [(one.by, one.tags, one.aggregation_key, one.text) for one in bench.told] == [
+    assert [(one.by, one.tags, one.aggregation_key, one.text) for one in bench.reported] == [
         (
             (f"instrument:{symbol}",),
             {"client": "md-1", "instrument": symbol},
@@ -41,9 +41,9 @@ def test_each_combination_of_the_metrics_tags_is_a_separate_incident() -> None:
         for symbol in ("AAA", "BBB")
     ] + [((), {"client": "md-1"}, "spread:md-1", "client md-1: Spread at 7.")]
     bench.advance(10)
-    (second,) = bench.told[3:4]
+    (second,) = bench.reported[3:4]
     assert (second.by, second.count) == (("instrument:AAA",), 1)
-    assert sorted(one.title for one in bench.told[4:]) == ["Recovered: Spread", "Recovered: Spread for BBB"]
+    assert sorted(one.title for one in bench.reported[4:]) == ["Recovered: Spread", "Recovered: Spread for BBB"]
 
 
 def test_what_ends_one_incident_leaves_the_others() -> None:
@@ -52,7 +52,7 @@ def test_what_ends_one_incident_leaves_the_others() -> None:
     for symbol in ("AAA", "BBB"):
         _quote(bench, symbol, 7)
     _quote(bench, "BBB", 0)
-    assert [(one.alert_type, one.by) for one in bench.told[2:]] == [("success", ("instrument:BBB",))]
+    assert [(one.alert_type, one.by) for one in bench.reported[2:]] == [("success", ("instrument:BBB",))]
     assert bench.alerts.figures.open == 1
 
 
@@ -74,7 +74,7 @@ def test_incidents_are_by_what_is_named_tags_of_the_metric_or_metadata() -> None
         assert hash(rule) == hash(When("Spread", source, function, by=by))
         bench = Bench(rule)
         _quote(bench, "AAA", 7, venue="xetr", hostname="db-1")
-        assert [one.by for one in bench.told] == [wanted]
+        assert [one.by for one in bench.reported] == [wanted]
 
 
 def test_a_hostile_value_forges_no_tag_and_no_key() -> None:
@@ -84,8 +84,8 @@ def test_a_hostile_value_forges_no_tag_and_no_key() -> None:
     _quote(bench, "https://feed.example/?token=hunter2", 7)
     for number in range(2000):
         _quote(bench, str(number), 7)
-    assert bench.told[0].by == ("instrument:A__host:x_y__sc_z_0",)
-    assert "hunter2" not in str(bench.told)
+    assert bench.reported[0].by == ("instrument:A__host:x_y__sc_z_0",)
+    assert "hunter2" not in str(bench.reported)
     assert bench.alerts.figures.open == 1000
 
 
@@ -96,7 +96,7 @@ def test_keys_of_different_incidents_are_different() -> None:
         for kind in ("", "b", "b:c", "c"):
             bench.slow(200, client_id=client, type=kind or None)
         _quote(bench, "AAA", 7, client_id=client)
-    keys = [one.aggregation_key for one in bench.told]
+    keys = [one.aggregation_key for one in bench.reported]
     assert len(set(keys)) == len(keys) == 30
     assert max(map(len, keys)) <= 100
     assert "slow_processing:a:b" in keys
@@ -107,8 +107,8 @@ def test_keys_of_incidents_differ_if_the_value_of_a_tag_holds_a_colon() -> None:
     bench = Bench(When("Wide", "quote", lambda measurements, metadata: True, by=("a", "b")))
     for tags in ({"a": "1", "b": "2"}, {"a": "1:b:2"}):
         bench.emit("quote", {}, type="", **tags)
-    assert bench.told[0].aggregation_key == "wide:md-1:a:1:b:2"
-    assert bench.told[1].aggregation_key != bench.told[0].aggregation_key
+    assert bench.reported[0].aggregation_key == "wide:md-1:a:1:b:2"
+    assert bench.reported[1].aggregation_key != bench.reported[0].aggregation_key
 
 
 # -- the metric -------------------------------------------------------------------------------------------------------

@@ -81,9 +81,9 @@ def test_a_monitor_that_cannot_be_started_is_logged(caplog: pytest.LogCaptureFix
     """In a sentence; nothing is raised."""
     caplog.set_level(logging.ERROR)
     serving.start(profil="financial")
-    [told] = [record.getMessage() for record in caplog.records if record.name == serving.__name__]
-    assert told.startswith("the Monitor that the settings ask for is not started: ")
-    assert "did you mean 'profile'" in told
+    [reported] = [record.getMessage() for record in caplog.records if record.name == serving.__name__]
+    assert reported.startswith("the Monitor that the settings ask for is not started: ")
+    assert "did you mean 'profile'" in reported
 
 
 def test_sigterm_ends_in_order_if_nothing_else_handles_it() -> None:

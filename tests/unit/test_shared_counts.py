@@ -51,12 +51,12 @@ for kind in ("t", "t", "q"):
     bus.execute(ws.events.MESSAGE_RECEIVED, {{"size": 7}}, {{"client_id": "a", "type": kind}})
 bus.execute("shop.order", {{}}, {{}})
 bus.execute("shop.order", {{}}, {{}})
-told = {{
+reported = {{
     (sample.name, tuple(sorted(one for one in sample.labels.items() if one[1] and one[0] != "pid")), sample.value)
     for family in parse(reporter.render())
     for sample in family.samples
 }}
-print(sorted(told))
+print(sorted(reported))
 """
 
 
@@ -69,7 +69,7 @@ def test_the_page_is_that_of_one_process_that_counts_for_itself(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("source", "told"),
+    ("source", "reported"),
     [
         (
             "import os, prometheus_client, wsnova_statsd as ws\n"
@@ -99,8 +99,8 @@ def test_the_page_is_that_of_one_process_that_counts_for_itself(tmp_path: Path) 
         ),
     ],
 )
-def test_options_that_cannot_be_combined_are_refused_in_one_sentence(source: str, told: str) -> None:
-    assert told in _python(source)
+def test_options_that_cannot_be_combined_are_refused_in_one_sentence(source: str, reported: str) -> None:
+    assert reported in _python(source)
 
 
 class Library:

@@ -341,16 +341,16 @@ def _own(parts: Parts) -> dict[str, float]:
 def test_the_figures_are_sent_as_metrics_every_ten_seconds_and_at_the_end() -> None:
     """Each total as differences, so that Datadog's sums are those of stats; they are not part of the totals."""
     parts = Parts()
-    told = []
+    reported = []
     for _ in range(35):
         parts.count("orders", 3)
         parts.sample("ms", 1)
         parts.sample("ms", float("nan"))
         before = len(parts.line.messages)
         assert parts.flush()
-        told.append(any("reporter." in getattr(one, "name", "") for one in parts.line.messages[before:]))
+        reported.append(any("reporter." in getattr(one, "name", "") for one in parts.line.messages[before:]))
         parts.clock.advance(1)
-    assert [second for second, here in enumerate(told) if here] == [0, 10, 20, 30]
+    assert [second for second, here in enumerate(reported) if here] == [0, 10, 20, 30]
     before_last = parts.stats()
     assert parts.shipper.flush(10, parts.stats, last=True)
     stats, own = parts.stats(), _own(parts)

@@ -24,9 +24,9 @@ def _watching(reporter: Agent, *sinks: Any, datadog: bool = True) -> None:
 
 
 def test_sinks_come_in_addition_to_datadogs_events() -> None:
-    default, told = Agent(), list[Alert]()
-    _watching(default, told.append)
-    assert (len(default.events), len(told)) == (1, 1)
+    default, reported = Agent(), list[Alert]()
+    _watching(default, reported.append)
+    assert (len(default.events), len(reported)) == (1, 1)
 
 
 def test_a_reporter_among_the_sinks_replaces_the_default() -> None:
@@ -40,19 +40,19 @@ def test_a_reporter_among_the_sinks_replaces_the_default() -> None:
 
 
 def test_the_default_may_be_left_out() -> None:
-    default, told = Agent(), list[Alert]()
-    _watching(default, told.append, datadog=False)
+    default, reported = Agent(), list[Alert]()
+    _watching(default, reported.append, datadog=False)
     _watching(default, datadog=False)
-    assert (default.events, len(default.counts), len(told)) == ([], 2, 1)
+    assert (default.events, len(default.counts), len(reported)) == ([], 2, 1)
     with pytest.raises(ConfigurationError, match="datadog must be True or False, got 1"):
         _watching(default, datadog=1)  # type: ignore[arg-type]
 
 
 def test_no_sink_is_used_twice(caplog: pytest.LogCaptureFixture) -> None:
     """A function, a reporter, a log: equal ones are used once."""
-    default, told = Agent(), list[Alert]()
-    _watching(default, told.append, default, alerts.ToLog(), told.append, alerts.ToLog(), default)
-    assert (len(default.events), len(told)) == (1, 1)
+    default, reported = Agent(), list[Alert]()
+    _watching(default, reported.append, default, alerts.ToLog(), reported.append, alerts.ToLog(), default)
+    assert (len(default.events), len(reported)) == (1, 1)
     assert len([record for record in caplog.records if record.name == "wsnova_statsd.alerts"]) == 1
 
 
@@ -125,7 +125,7 @@ def test_a_sink_that_raises_is_counted_and_logged_once_a_minute_and_the_others_a
     for number in range(5):
         bench.slow(150, type=str(number))
         bench.advance(1)
-    assert (len(bench.told), len(good.events)) == (5, 5)
+    assert (len(bench.reported), len(good.events)) == (5, 5)
     assert bench.alerts.figures.sink_failures == 10
     logged = [record for record in caplog.records if record.name == "wsnova_statsd.insight.delivery"]
     assert {str(record.exc_info and record.exc_info[1]) for record in logged} == {"no way out", "not this one"}
@@ -157,4 +157,4 @@ def test_a_sink_whose_event_fires_again_neither_deadlocks_nor_changes_the_order(
     bench = Bench(alerts.SlowProcessing(), sinks=[echo])
     bench.slow(150)
     assert [event[3].get("client") for event in echo.events] == ["md-1", "md-1", "md-2"]
-    assert len(bench.told) == 3
+    assert len(bench.reported) == 3

@@ -65,15 +65,17 @@ def test_the_pages_clients_are_those_of_client_health() -> None:
     client = made.client("a")
     assert json.loads(made.health()[1]) == {"status": "degraded", "clients": [client.health()], "kpis": []}
     with ws.Monitor("lightweight", reporter=ws.StatsdReporter(port=1)) as monitor:
-        told = json.loads(made.health()[1])["kpis"]
-        assert told == json.loads(monitor.kpis.report().to_json())
-        assert [row["key"] for row in told] == [row.key for row in monitor.kpis.report()]
+        reported = json.loads(made.health()[1])["kpis"]
+        assert reported == json.loads(monitor.kpis.report().to_json())
+        assert [row["key"] for row in reported] == [row.key for row in monitor.kpis.report()]
 
 
 def test_clients_of_the_settings_are_on_the_page_before_they_are_made() -> None:
     """Idle; clients of another worker are not, as long as nothing requests them here."""
-    told = json.loads(_site({"a": URL}).health()[1])["clients"]
-    assert [(one["client_id"], one["state"], set(one)) for one in told] == [("a", "idle", set(Health.__annotations__))]
+    reported = json.loads(_site({"a": URL}).health()[1])["clients"]
+    assert [(one["client_id"], one["state"], set(one)) for one in reported] == [
+        ("a", "idle", set(Health.__annotations__))
+    ]
     elsewhere = _site({"a": URL}, automatic=False)
     assert json.loads(elsewhere.health()[1])["clients"] == []
     elsewhere.client("a")
@@ -123,8 +125,13 @@ def test_a_factory_that_raises_is_called_once_and_is_closed_on_the_page() -> Non
     for _ in range(2):
         with pytest.raises(ConfigurationError, match="raised LookupError: no such venue"):
             made.client("a")
-    [told] = json.loads(made.health()[1])["clients"]
-    assert (told["state"], "no such venue" in told["error"], made.health()[0], asked) == ("closed", True, 503, [1])
+    [reported] = json.loads(made.health()[1])["clients"]
+    assert (reported["state"], "no such venue" in reported["error"], made.health()[0], asked) == (
+        "closed",
+        True,
+        503,
+        [1],
+    )
 
 
 def test_messages_of_a_url_go_to_the_handler_as_the_framework_calls_it(caplog: pytest.LogCaptureFixture) -> None:

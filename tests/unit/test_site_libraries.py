@@ -10,7 +10,7 @@ import pytest
 from tests.support import ROOT
 
 
-def _told(module: str, folder: Path, first: str = "") -> str:
+def _reported(module: str, folder: Path, first: str = "") -> str:
     """The last line of an interpreter that imports this module, and finds libraries in this folder first."""
     path = os.pathsep.join((str(ROOT), str(folder)))
     done = subprocess.run(
@@ -28,17 +28,17 @@ def _told(module: str, folder: Path, first: str = "") -> str:
 @pytest.mark.parametrize("library", ["django", "flask"])
 def test_a_library_that_is_missing_is_named_with_its_extra(library: str, tmp_path: Path) -> None:
     """By an ImportError, like any import that fails."""
-    told = _told(f"wsnova_statsd.contrib.{library}", tmp_path, f"sys.modules[{library!r}] = None")
+    reported = _reported(f"wsnova_statsd.contrib.{library}", tmp_path, f"sys.modules[{library!r}] = None")
     extra = f"pip install 'wsnova-statsd[{library}]'"
-    assert told == f"wsnova_statsd.errors.MissingExtra: {library} is not installed; install it with: {extra}"
+    assert reported == f"wsnova_statsd.errors.MissingExtra: {library} is not installed; install it with: {extra}"
 
 
 def test_an_old_django_is_refused(tmp_path: Path) -> None:
     """By its version, before anything of it is used."""
     (tmp_path / "django.py").write_text("VERSION = (4, 1, 13, 'final', 0)\n__version__ = '4.1.13'\n")
-    told = _told("wsnova_statsd.contrib.django", tmp_path)
-    assert told.startswith("wsnova_statsd.errors.ConfigurationError: Django 4.1.13 is installed; ")
-    assert "needs 4.2 or later: pip install" in told
+    reported = _reported("wsnova_statsd.contrib.django", tmp_path)
+    assert reported.startswith("wsnova_statsd.errors.ConfigurationError: Django 4.1.13 is installed; ")
+    assert "needs 4.2 or later: pip install" in reported
 
 
 def test_an_old_flask_is_refused(tmp_path: Path) -> None:
@@ -46,6 +46,6 @@ def test_an_old_flask_is_refused(tmp_path: Path) -> None:
     for name in ("click.py", "flask/__init__.py", "flask/cli.py", "flask/helpers.py", "flask-2.2.5.dist-info/METADATA"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("Name: flask\nVersion: 2.2.5\n" if "METADATA" in name else "")
-    told = _told("wsnova_statsd.contrib.flask", tmp_path)
-    assert told.startswith("wsnova_statsd.errors.ConfigurationError: Flask 2.2.5 is installed; ")
-    assert "needs 2.3 or later: pip install" in told
+    reported = _reported("wsnova_statsd.contrib.flask", tmp_path)
+    assert reported.startswith("wsnova_statsd.errors.ConfigurationError: Flask 2.2.5 is installed; ")
+    assert "needs 2.3 or later: pip install" in reported

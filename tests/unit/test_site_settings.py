@@ -46,7 +46,7 @@ def test_settings_become_arguments_and_win_over_the_environment(monkeypatch: pyt
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "told"),
+    ("name", "value", "reported"),
     [
         ("_CLIENT", {}, "WSNOVA_STATSD_CLIENT is no setting; allowed: WSNOVA_STATSD_CLIENTS, "),
         ("_CLIENTS", ["ws://a"], "WSNOVA_STATSD_CLIENTS is ['ws://a']; set it to a mapping of names to URLs or dotted"),
@@ -67,11 +67,11 @@ def test_settings_become_arguments_and_win_over_the_environment(monkeypatch: pyt
         (" _KPIS", True, "WSNOVA_STATSD _KPIS is no setting"),
     ],
 )
-def test_what_is_not_usable_is_one_sentence(name: str, value: Any, told: str) -> None:
+def test_what_is_not_usable_is_one_sentence(name: str, value: Any, reported: str) -> None:
     """It names the setting; the others still apply."""
     settings = read_site({f"WSNOVA_STATSD{name}": value, "WSNOVA_STATSD_LOG": True})
     [problem] = settings.problems
-    assert problem.startswith(told)
+    assert problem.startswith(reported)
     assert "\n" not in problem
 
 
@@ -110,7 +110,7 @@ def test_a_url_makes_a_client_of_the_settings_name() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "reported"),
     [
         ("clint", "WSNOVA_STATSD_CLIENTS['a']: site_live has no 'clint'; its clients: client; did you mean 'client'?"),
         ("fails", "site_live.fails raised ValueError: "),
@@ -118,9 +118,9 @@ def test_a_url_makes_a_client_of_the_settings_name() -> None:
         ("loop", "client loop of site_live.loop has no on_message"),
     ],
 )
-def test_what_leads_to_no_client_is_one_sentence(live: str, name: str, told: str) -> None:
+def test_what_leads_to_no_client_is_one_sentence(live: str, name: str, reported: str) -> None:
     """Without a secret."""
     with pytest.raises(ConfigurationError) as raised:
         make("a", f"{live}.{name}", print)
-    assert str(raised.value).startswith(told)
+    assert str(raised.value).startswith(reported)
     assert "S3cret" not in str(raised.value)

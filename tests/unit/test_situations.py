@@ -22,9 +22,9 @@ def test_a_slow_message_fires_strictly_above_the_threshold() -> None:
     """The guide's words, with the time unrounded."""
     bench = Bench(alerts.SlowProcessing())
     bench.emit(SLOW, {"duration": 100_000_000})
-    assert bench.told == []
+    assert bench.reported == []
     bench.emit(SLOW, {"duration": 100_000_001})
-    (alert,) = bench.told
+    (alert,) = bench.reported
     assert alert.title == "Slow message processing: 100.000001ms for trade"
     assert alert.text == "client md-1, type trade: 100.000001ms, over 100ms."
     assert (alert.rule, alert.alert_type, alert.unit) == ("slow_processing", "warning", "ms")
@@ -38,9 +38,9 @@ def test_slowness_is_over_when_a_whole_cool_down_brought_nothing() -> None:
     assert bench.types() == ["warning"]
     bench.advance(0.2)
     assert bench.types() == ["warning", "success"]
-    assert bench.told[1].title == "Recovered: slow message processing for trade"
-    assert bench.told[1].text == "client md-1, type trade: over; slow messages in all: 1, the highest 150.0ms."
-    assert bench.told[1].aggregation_key == bench.told[0].aggregation_key == "slow_processing:md-1:trade"
+    assert bench.reported[1].title == "Recovered: slow message processing for trade"
+    assert bench.reported[1].text == "client md-1, type trade: over; slow messages in all: 1, the highest 150.0ms."
+    assert bench.reported[1].aggregation_key == bench.reported[0].aggregation_key == "slow_processing:md-1:trade"
     bench.slow(150)
     assert bench.types() == ["warning", "success", "warning"]
 
@@ -65,7 +65,7 @@ def _stuck(bench: Bench, seconds: float = 10.0, cpu: float | None = 0.5, **metad
 def test_a_stuck_handler_is_reported_with_its_stack_and_its_use_of_time() -> None:
     bench = Bench(alerts.StuckHandler())
     _stuck(bench)
-    (alert,) = bench.told
+    (alert,) = bench.reported
     assert (alert.title, alert.alert_type) == ("Stuck handler: 10.0s for trade", "error")
     assert alert.text.splitlines() == [
         "client md-1, type trade: Still in its handler after 10 s, 5% of it on the CPU, 95% waiting.",
@@ -79,14 +79,16 @@ def test_an_unknown_processor_time_is_left_out(cpu: float | None) -> None:
     bench = Bench(alerts.StuckHandler())
     measurements = {"duration": 10 * SECOND, "cpu_time": None if cpu is None else cpu * SECOND}
     bench.emit(STUCK, measurements, stack="no list")
-    assert bench.told[0].text == "client md-1, type trade: Still in its handler after 10 s.\nIts stack is not known."
+    assert (
+        bench.reported[0].text == "client md-1, type trade: Still in its handler after 10 s.\nIts stack is not known."
+    )
 
 
 def test_the_lines_of_a_stack_are_sent_without_secrets() -> None:
     """Also if the profile's filter is off."""
     bench = Bench(alerts.StuckHandler(), profile="financial")
     _stuck(bench, stack=["feed.py:3 handle: login(password='hunter2')", 7])
-    assert "hunter2" not in bench.told[0].text
+    assert "hunter2" not in bench.reported[0].text
 
 
 def test_a_stuck_handler_recovers_when_its_message_is_handled_and_not_by_time() -> None:
@@ -98,7 +100,7 @@ def test_a_stuck_handler_recovers_when_its_message_is_handled_and_not_by_time() 
     assert bench.types() == ["error"]
     bench.slow(610_000, type="trade")
     assert bench.types() == ["error", "success"]
-    assert bench.told[1].title == "Recovered: stuck handler for trade"
+    assert bench.reported[1].title == "Recovered: stuck handler for trade"
     bench.slow(150)
     assert bench.types() == ["error", "success"]
 
@@ -132,7 +134,7 @@ def test_a_failed_login_is_over_when_one_is_accepted(event: str, metadata: dict[
     bench.emit(events.AUTH_FAILED, {"duration": SECOND}, reason="rejected", phase="refresh")
     bench.advance(3600)
     bench.emit(events.ERROR_HANDLED, {"duration": 1}, error_type="decode")
-    (alert,) = bench.told
+    (alert,) = bench.reported
     assert (alert.title, alert.alert_type) == ("Login failed: rejected (refresh)", "error")
     assert alert.text == "client md-1: The refresh login failed: rejected."
     bench.emit(event, {"duration": 1}, **metadata)
@@ -146,9 +148,9 @@ def test_the_error_rate_fires_when_errors_span_a_whole_window() -> None:
     bench = Bench(alerts.ErrorRate(window_s=60, limit=0.01, at_least=100))
     for _ in range(59):
         bench.batch(10, errors=1)
-    assert bench.told == []
+    assert bench.reported == []
     bench.batch(10, errors=1)
-    (alert,) = bench.told
+    (alert,) = bench.reported
     assert (alert.title, alert.alert_type) == ("Error rate: 10% of the messages", "error")
     assert alert.text == "client md-1: 10% within 60 s, over 1%."
 
@@ -160,14 +162,14 @@ def test_one_burst_shorter_than_the_window_does_not_fire() -> None:
         bench.batch(100, errors=100)
     for _ in range(120):
         bench.batch(100)
-    assert bench.told == []
+    assert bench.reported == []
 
 
 def test_a_share_that_is_exactly_the_limit_does_not_fire() -> None:
     bench = Bench(alerts.ErrorRate(window_s=60, limit=0.1, at_least=100))
     for _ in range(300):
         bench.batch(10, errors=1)
-    assert bench.told == []
+    assert bench.reported == []
 
 
 def test_too_few_messages_are_no_rate() -> None:
@@ -186,13 +188,13 @@ def test_the_error_rate_counts_both_directions_and_clients_apart() -> None:
     for _ in range(30):
         bench.batch(10, errors=3)
         bench.batch(10, direction="sent")
-    assert bench.told == []  # 3 of 20
+    assert bench.reported == []  # 3 of 20
     for _ in range(12):
         bench.advance(1)
         for client in ("good", "bad"):
             sums = {"count": 10, "errors": 5 * (client == "bad"), "window": SECOND}
             bench.emit(BATCH, sums, client_id=client, direction="received")
-    assert [alert.client for alert in bench.told] == ["bad"]
+    assert [alert.client for alert in bench.reported] == ["bad"]
 
 
 def test_the_error_rate_recovers_when_the_window_is_within_its_limit_again() -> None:
@@ -201,7 +203,7 @@ def test_the_error_rate_recovers_when_the_window_is_within_its_limit_again() -> 
     for _ in range(100):
         bench.batch(10, errors=1)
     assert bench.types() == ["error", "error"]
-    assert (bench.told[1].count, bench.told[1].unit, bench.told[1].p95) == (59, "%", 10.0)
+    assert (bench.reported[1].count, bench.reported[1].unit, bench.reported[1].p95) == (59, "%", 10.0)
     for _ in range(9):
         bench.batch(10)
     assert bench.types() == ["error", "error"]
@@ -232,9 +234,9 @@ def test_a_drift_fires_although_no_message_is_slow() -> None:
     bench = Bench(alerts.LatencyDrift())
     _drifting(bench, 900, 2.0)
     _drifting(bench, 48, 7.0)
-    assert bench.told == []
+    assert bench.reported == []
     _drifting(bench, 1, 7.0)
-    (alert,) = bench.told
+    (alert,) = bench.reported
     assert (alert.title, alert.alert_type) == ("Latency drift: 6.083ms, 3.04 times the usual", "warning")
     assert alert.text == "client md-1: 6.08333333333333ms on average within 60 s, 2ms in the 900 s before."
 
@@ -243,7 +245,7 @@ def test_exactly_the_factor_does_not_fire() -> None:
     bench = Bench(alerts.LatencyDrift(factor=3))
     _drifting(bench, 900, 2.0)
     _drifting(bench, 60, 6.0)
-    assert bench.told == []
+    assert bench.reported == []
 
 
 def test_a_drift_is_over_when_the_mean_is_back() -> None:
@@ -266,7 +268,7 @@ def test_without_a_baseline_or_messages_there_is_no_drift() -> None:
     sent = Bench(alerts.LatencyDrift(window_s=10, baseline_s=100, at_least=50))
     for ms in [1.0] * 100 + [9.0] * 10:
         sent.batch(10, spent_ms=ms, direction="sent")
-    assert young.told == few.told == sent.told == []
+    assert young.reported == few.reported == sent.reported == []
 
 
 def test_a_drift_is_of_the_messages_that_were_processed() -> None:
@@ -275,7 +277,7 @@ def test_a_drift_is_of_the_messages_that_were_processed() -> None:
     _drifting(bench, 100, 1.0)
     for _ in range(9):
         bench.batch(100, spent_ms=90, processed=10)
-    assert bench.told[-1].title.startswith("Latency drift: ")
+    assert bench.reported[-1].title.startswith("Latency drift: ")
 
 
 # -- FallingBehind ----------------------------------------------------------------------------------------------------
@@ -303,9 +305,9 @@ def test_a_client_that_does_not_keep_up_for_ten_seconds_is_reported(sums: dict[s
     bench = Bench(alerts.FallingBehind())
     for _ in range(9):
         bench.batch(10, **sums)
-    assert bench.told == []
+    assert bench.reported == []
     bench.batch(10, **sums)
-    (alert,) = bench.told
+    (alert,) = bench.reported
     assert (alert.rule, alert.alert_type, alert.unit) == ("falling_behind", "warning", "ms")
     assert (alert.title, alert.text) == (title, f"client md-1: {why}")
 
@@ -317,26 +319,26 @@ def test_a_client_that_keeps_up_for_one_second_begins_anew() -> None:
         for _ in range(9):
             bench.batch(10, **BEHIND)
         bench.batch(10, **EASY)
-    assert bench.told == []
+    assert bench.reported == []
 
 
 def test_a_client_that_has_caught_up_is_reported_as_recovered_at_once() -> None:
     bench = Bench(alerts.FallingBehind(behind_ms=50, for_s=3))
     for behind in (60, 70, 80, 90):
         bench.batch(10, behind=behind * MS, waiting=behind)
-    assert [(one.title, one.alert_type) for one in bench.told] == [
+    assert [(one.title, one.alert_type) for one in bench.reported] == [
         ("Falling behind: 80ms, 80 messages waiting", "warning")
     ]
     bench.batch(10, behind=50 * MS, waiting=2, idle=5)
     assert bench.types() == ["warning", "success"]
-    over = bench.told[1]
+    over = bench.reported[1]
     assert (over.title, over.count, over.highest) == ("Recovered: falling behind", 2, 90.0)
     assert over.text == (
         "client md-1: over; readings in all: 2, the highest 90ms. Since the last alert: 1, the worst: Falling behind: "
         "90ms, 90 messages waiting."
     )
     bench.advance(120)
-    assert len(bench.told) == 2
+    assert len(bench.reported) == 2
 
 
 def test_a_long_quiet_is_an_interruption() -> None:
@@ -358,10 +360,10 @@ def test_one_slow_handler_while_nothing_waits_is_not_behind() -> None:
     bench = Bench(alerts.FallingBehind())
     for _ in range(30):
         bench.batch(0, idle=0, waiting=0, behind=0)
-    assert bench.told == []
+    assert bench.reported == []
     for second in range(10):
         bench.batch(0, idle=0, waiting=2, behind=second * SECOND)
-    assert bench.told[0].title == "Falling behind: 9000ms, 2 messages waiting"
+    assert bench.reported[0].title == "Falling behind: 9000ms, 2 messages waiting"
 
 
 def test_what_is_sent_and_sums_that_do_not_measure_it_are_never_behind() -> None:
@@ -369,7 +371,7 @@ def test_what_is_sent_and_sums_that_do_not_measure_it_are_never_behind() -> None
     bench.batch(10, direction="sent", **BEHIND)
     bench.batch(10)
     bench.emit(BATCH, {"count": 5, "total_size": 9}, direction="received")  # the guide's own form
-    assert (bench.told, bench.alerts.figures.unusable) == ([], 0)
+    assert (bench.reported, bench.alerts.figures.unusable) == ([], 0)
     bench.batch(10, **BEHIND)
     assert bench.types() == ["warning"]
 
@@ -436,11 +438,11 @@ def test_events_without_usable_measurements_are_left_out_and_counted(absurd: obj
     bench.emit(SLOW, {}, result="ok")
     assert bench.alerts.figures.unusable == 7
     assert bench.bus.handler_errors == 0
-    assert bench.told == []
+    assert bench.reported == []
     bench.emit(BATCH, {"count": 1, "errors": 2, "window": SECOND, "process_time": 1}, direction="received")
     assert bench.alerts.figures.unusable == 8
     bench.slow(150, client_id="md-2")
-    assert bench.told[-1].client == "md-2"
+    assert bench.reported[-1].client == "md-2"
 
 
 def test_the_default_rules_are_the_seven_that_fit_the_profile() -> None:

@@ -240,12 +240,12 @@ def test_the_cap_is_per_name() -> None:
 
 def test_a_new_row_is_reported_without_the_lock() -> None:
     """The reporter may read the store in that call."""
-    store, told = Store(), []
-    store.on_new_row = lambda: told.append(store.lock.locked())
+    store, reported = Store(), []
+    store.on_new_row = lambda: reported.append(store.lock.locked())
     handle = handler(store, [ws.counter("c", EVENT, ["type"])]).function
     for kind in ("a", "b", "a"):
         handle(EVENT, {}, {"type": kind}, None)
-    assert told == [False, False]
+    assert reported == [False, False]
 
 
 def test_a_child_starts_from_nothing() -> None:

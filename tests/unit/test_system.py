@@ -39,7 +39,7 @@ class Scene:
         self.sampler = ws.SystemSampler(bus=bus, clock=self.timers, **options)
         self._log = log
 
-    def told(self, seconds: float = 10) -> dict[str | None, dict[str, Any]]:
+    def reported(self, seconds: float = 10) -> dict[str | None, dict[str, Any]]:
         """So many seconds pass; the figures that they bring, by client."""
         self._log.clear()
         self.timers.advance(seconds)
@@ -74,13 +74,13 @@ def scene(log: tuple[EventLog, ws.Bus]) -> Scene:
 def test_nothing_is_sampled_before_start_and_after_stop(log: tuple[EventLog, ws.Bus]) -> None:
     scene = Scene(*log)
     assert (scene.timers.waiting, scene.bus.list_handlers()[1:]) == (0, [])
-    assert scene.told(60) == {}
+    assert scene.reported(60) == {}
     scene.sampler.start()
-    assert set(scene.told()) == {None}
+    assert set(scene.reported()) == {None}
     scene.sampler.stop()
-    assert (scene.timers.waiting, scene.told(60)) == (0, {})
+    assert (scene.timers.waiting, scene.reported(60)) == (0, {})
     scene.missed()
-    assert (scene.timers.waiting, scene.told(60)) == (0, {})
+    assert (scene.timers.waiting, scene.reported(60)) == (0, {})
 
 
 def test_a_sample_comes_at_each_interval_however_often_it_is_started(log: tuple[EventLog, ws.Bus]) -> None:
@@ -95,8 +95,8 @@ def test_it_may_be_stopped_twice_and_started_again(scene: Scene) -> None:
     scene.sampler.stop()
     scene.sampler.stop()
     with scene.sampler:
-        assert set(scene.told()) == {None}
-    assert scene.told() == {}
+        assert set(scene.reported()) == {None}
+    assert scene.reported() == {}
 
 
 def test_a_tick_of_an_earlier_start_takes_no_sample(scene: Scene) -> None:
@@ -124,9 +124,9 @@ def test_two_samplers_of_one_bus_emit_the_same_totals(log: tuple[EventLog, ws.Bu
     for scene in (one, other):
         scene.sampler.start()
     one.answered(5)
-    first = one.told()
+    first = one.reported()
     one.sampler.stop()
-    second = other.told()
+    second = other.reported()
     assert first["md-1"] == second["md-1"] == {"heartbeat_rtt": 5, "heartbeat_missed_share": 0.0}
     for total in ("gc_collections_full", "ctx_switches"):
         assert 0 <= second[None][total] - first[None][total] < 1000
@@ -136,7 +136,7 @@ def test_two_samplers_of_one_bus_emit_the_same_totals(log: tuple[EventLog, ws.Bu
 
 
 def test_the_figures_of_the_process_are_those_of_the_system(scene: Scene) -> None:
-    figures = scene.told()[None]
+    figures = scene.reported()[None]
     assert set(figures) == PROCESS
     assert figures["rss_bytes"] == pytest.approx(psutil.Process().memory_info().rss, rel=0.2)
     assert figures["threads"] >= threading.active_count()
@@ -145,13 +145,13 @@ def test_the_figures_of_the_process_are_those_of_the_system(scene: Scene) -> Non
 
 
 def test_new_descriptors_and_threads_are_counted(scene: Scene) -> None:
-    before = scene.told()[None]
+    before = scene.reported()[None]
     go = threading.Event()
     threads = [threading.Thread(target=go.wait) for _ in range(40)]
     pairs = [socket.socketpair() for _ in range(20)]
     for thread in threads:
         thread.start()
-    after = scene.told()[None]
+    after = scene.reported()[None]
     go.set()
     for thread in threads:
         thread.join()
@@ -165,11 +165,11 @@ def test_new_descriptors_and_threads_are_counted(scene: Scene) -> None:
 def test_collections_are_counted_in_all_and_full_ones_apart(scene: Scene) -> None:
     gc.disable()
     try:
-        before = scene.told()[None]
+        before = scene.reported()[None]
         gc.collect(0)
         gc.collect(0)
         gc.collect()
-        after = scene.told()[None]
+        after = scene.reported()[None]
     finally:
         gc.enable()
     assert after["gc_collections"] - before["gc_collections"] == 3
@@ -183,11 +183,11 @@ def test_context_switches_are_those_of_every_thread(scene: Scene) -> None:
         for _ in range(50):
             time.sleep(0.0001)
 
-    before = scene.told()[None]
+    before = scene.reported()[None]
     thread = threading.Thread(target=sleeps)
     thread.start()
     thread.join()
-    after = scene.told()[None]
+    after = scene.reported()[None]
     assert after["ctx_switches"] - before["ctx_switches"] >= 50
     usage = resource.getrusage(resource.RUSAGE_SELF)
     assert 0 <= after["ctx_switches_involuntary"] <= usage.ru_nivcsw
@@ -203,7 +203,7 @@ def test_the_processor_share_is_that_since_the_last_sample(monkeypatch: pytest.M
     with capture_events(SAMPLED, bus=bus) as log:
         scene = Scene(log, bus)
         scene.sampler.start()
-        assert [scene.told()[None]["cpu_percent"] for _ in range(2)] == [40.0, 250.0]
+        assert [scene.reported()[None]["cpu_percent"] for _ in range(2)] == [40.0, 250.0]
 
 
 def test_a_figure_that_cannot_be_read_is_left_out_and_counted(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -214,9 +214,9 @@ def test_a_figure_that_cannot_be_read_is_left_out_and_counted(scene: Scene, monk
         patch.setattr(psutil.Process, "num_fds", refused)
         patch.setattr(psutil.Process, "cpu_percent", lambda *_: 1 / 0)
         for _ in range(3):
-            assert set(scene.told()[None]) == PROCESS - {"open_fds", "cpu_percent"}
+            assert set(scene.reported()[None]) == PROCESS - {"open_fds", "cpu_percent"}
     assert scene.sampler.failed == 6
-    assert set(scene.told()[None]) == PROCESS
+    assert set(scene.reported()[None]) == PROCESS
 
 
 @pytest.mark.parametrize(("worker", "tag"), [(None, "0"), ("web-1", "web-1")], ids=["process", "named"])
@@ -237,10 +237,10 @@ def test_heartbeats_are_emitted_by_client_with_the_last_rtt_and_the_share_missed
         scene.answered(rtt)
     scene.missed()
     scene.missed("md-2")
-    told = scene.told()
-    assert told["md-1"] == {"heartbeat_rtt": 5, "heartbeat_missed_share": 0.25}
-    assert told["md-2"] == {"heartbeat_missed_share": 1.0}
-    assert set(scene.told()) == {None}
+    reported = scene.reported()
+    assert reported["md-1"] == {"heartbeat_rtt": 5, "heartbeat_missed_share": 0.25}
+    assert reported["md-2"] == {"heartbeat_missed_share": 1.0}
+    assert set(scene.reported()) == {None}
 
 
 @pytest.mark.parametrize("rtt", [None, "5", -1, float("nan"), True])
@@ -249,7 +249,7 @@ def test_a_heartbeat_without_a_usable_rtt_is_skipped_and_counted(scene: Scene, r
     scene.answered(5, client_id=["md-1"])
     scene.missed(None)
     assert scene.sampler.skipped == 3
-    assert set(scene.told()) == {None}
+    assert set(scene.reported()) == {None}
 
 
 # TCP_INFO

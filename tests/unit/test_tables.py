@@ -67,7 +67,9 @@ def test_a_metric_names_the_profiles_that_fill_it(profile: str) -> None:
     filled = set()
     for group in metrics.GROUPS:
         names, profiles = _cells(f"metrics: {group}", 0), _cells(f"metrics: {group}", 5)
-        filled |= {name for name, told in zip(names, profiles, strict=True) if told == "all" or profile in told}
+        filled |= {
+            name for name, reported in zip(names, profiles, strict=True) if reported == "all" or profile in reported
+        }
     switched = {one.name for one in ws.statsd_metrics(profile) if one.event != ws.events.SYSTEM_SAMPLED}
     assert filled == switched
 
@@ -99,10 +101,10 @@ def test_the_prometheus_tables_have_both_names_of_every_metric() -> None:
 @pytest.mark.parametrize("one", [*options.CLASSES, *options.RULES, ws.Profile], ids=lambda one: one.__name__)
 def test_every_argument_has_a_meaning_and_a_default(one: type) -> None:
     """Unless it is required; a docstring names no argument that the signature lacks."""
-    told, parameters = options.entries(one), inspect.signature(one).parameters
-    assert set(told) == set(parameters)
+    reported, parameters = options.entries(one), inspect.signature(one).parameters
+    assert set(reported) == set(parameters)
     for name, parameter in parameters.items():
-        meaning, default = told[name]
+        meaning, default = reported[name]
         assert meaning.endswith("."), name
         assert bool(default) is (parameter.default is not inspect.Parameter.empty), name
 

@@ -92,7 +92,7 @@ def test_user_and_password_become_a_header() -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "told"),
+    ("url", "reported"),
     [
         ("http://feed.example/ws", "; use ws:// instead of http://"),
         ("HTTPS://feed.example/ws", "; use wss:// instead of https://"),
@@ -116,11 +116,11 @@ def test_user_and_password_become_a_header() -> None:
         ("ws://m\udc80:x@feed.example/", "percent-encoded"),
     ],
 )
-def test_an_unusable_url_is_refused_with_what_to_do(url: str, told: str) -> None:
+def test_an_unusable_url_is_refused_with_what_to_do(url: str, reported: str) -> None:
     """At once, as a sentence."""
     with pytest.raises(ConfigurationError) as caught:
         target(url)
-    assert told in str(caught.value)
+    assert reported in str(caught.value)
     assert "allowed: ws://host[:port]/path and wss://host[:port]/path" in str(caught.value)
 
 

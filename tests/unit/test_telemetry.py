@@ -123,7 +123,7 @@ def test_an_id_is_anything_hashable(handler_id: Hashable) -> None:
 
 
 @pytest.mark.parametrize(
-    ("events", "function", "told"),
+    ("events", "function", "reported"),
     [
         ("shop.sold", print, "takes a list of events, got the string 'shop.sold'; use attach"),
         ([], print, "attached to no event; pass at least one"),
@@ -132,10 +132,10 @@ def test_an_id_is_anything_hashable(handler_id: Hashable) -> None:
         (["ok"], "print", "is 'print'; pass a callable"),
     ],
 )
-def test_a_mistake_is_refused_where_it_is_made(events: Any, function: Any, told: str) -> None:
+def test_a_mistake_is_refused_where_it_is_made(events: Any, function: Any, reported: str) -> None:
     """ConfigurationError at attach; the id stays free and no event has gained a handler."""
     bus = Bus()
-    with pytest.raises(ConfigurationError, match=told):
+    with pytest.raises(ConfigurationError, match=reported):
         bus.attach_many("id", events, function)
     assert bus.list_handlers() == []
     bus.attach("id", "e", print)
@@ -144,12 +144,12 @@ def test_a_mistake_is_refused_where_it_is_made(events: Any, function: Any, told:
 def test_two_buses_share_no_events() -> None:
     """Ids, handlers and events of one bus are unknown to another and to the default one."""
     one, other = Bus(), Bus()
-    heard: dict[str, _Log] = {"one": _Log(), "other": _Log()}
-    one.attach("id", "e", heard["one"])
-    other.attach("id", "e", heard["other"])
+    observed: dict[str, _Log] = {"one": _Log(), "other": _Log()}
+    one.attach("id", "e", observed["one"])
+    other.attach("id", "e", observed["other"])
     one.execute("e", {}, {})
     telemetry.execute("e", {}, {})
-    assert (len(heard["one"]), len(heard["other"])) == (1, 0)
+    assert (len(observed["one"]), len(observed["other"])) == (1, 0)
     one.detach("id")
     assert len(other.list_handlers()) == 1
 
@@ -239,46 +239,46 @@ def test_a_bus_that_is_dropped_is_collected() -> None:
     assert gone() is None
 
 
-def _numbers(heard: list[object]) -> Callable[..., Callable[..., None]]:
+def _numbers(observed: list[object]) -> Callable[..., Callable[..., None]]:
     """A `bind` that keeps its arguments and the values that its recorders get."""
 
     def bind(names: tuple[str, ...], metadata: Any) -> Callable[..., None]:
-        return lambda *values: heard.append((names, dict(metadata), values))
+        return lambda *values: observed.append((names, dict(metadata), values))
 
     return bind
 
 
 def test_a_bound_recorder_is_called_in_place_of_its_handler() -> None:
     """With the values alone; attach, attach_many and replace take `bind`, and a handler without one gets mappings."""
-    bus, heard = Bus(), list[object]()
+    bus, observed = Bus(), list[object]()
 
     def never(*_call: object) -> None:
         raise AssertionError
 
-    bus.attach("one", "e", never, bind=_numbers(heard))
-    bus.attach_many("two", ["e", "f"], lambda *call: heard.append(call[1:3]))
+    bus.attach("one", "e", never, bind=_numbers(observed))
+    bus.attach_many("two", ["e", "f"], lambda *call: observed.append(call[1:3]))
     record = bus.slot("e").recorder(("size",), {"type": "t"})
     assert record is not None
     record(5)
-    assert heard == [(("size",), {"type": "t"}, (5,)), ({"size": 5}, {"type": "t"})]
+    assert observed == [(("size",), {"type": "t"}, (5,)), ({"size": 5}, {"type": "t"})]
     version = bus.version
-    bus.replace("two", never, bind=_numbers(heard))
+    bus.replace("two", never, bind=_numbers(observed))
     assert bus.version != version
     record = bus.slot("e").recorder(("size",), {"type": "t"})
     assert record is not None
     record(6)
-    assert heard[2:] == [(("size",), {"type": "t"}, (6,))] * 2
+    assert observed[2:] == [(("size",), {"type": "t"}, (6,))] * 2
 
 
 def test_a_bind_that_returns_none_leaves_its_handler_in_place() -> None:
     """It has no recorder for these names; an emission by mappings never calls it."""
-    bus, heard = Bus(), list[object]()
-    bus.attach("id", "e", lambda *call: heard.append(call[1]), bind=lambda names, metadata: None)
+    bus, observed = Bus(), list[object]()
+    bus.attach("id", "e", lambda *call: observed.append(call[1]), bind=lambda names, metadata: None)
     record = bus.slot("e").recorder(("a", "b"), {})
     assert record is not None
     record(1, 2)
     bus.execute("e", {"c": 3}, {})
-    assert heard == [{"a": 1, "b": 2}, {"c": 3}]
+    assert observed == [{"a": 1, "b": 2}, {"c": 3}]
 
 
 @pytest.mark.parametrize("given", [5, "bind", object()], ids=["a number", "a text", "an object"])
@@ -304,10 +304,10 @@ def test_code_that_comes_between_two_lines_may_attach_and_detach(interrupted: st
     """As a signal's handler does: both its changes and the interrupted ones hold."""
 
     def at(line: int) -> bool:
-        bus, heard = Bus(), list[str]()
+        bus, observed = Bus(), list[str]()
 
         def hear(*call: Any) -> None:
-            heard.append(call[3])
+            observed.append(call[3])
 
         def change() -> None:
             bus.attach("inner", "e", hear, "inner")
@@ -317,7 +317,7 @@ def test_code_that_comes_between_two_lines_may_attach_and_detach(interrupted: st
         bus.attach("there", "e", hear, "there")
         found = re_entering(lambda: CHANGES[interrupted](bus, hear), change, line)
         bus.execute("e", {}, {})
-        assert sorted(heard) == sorted(LEFT[interrupted] + ["inner"] * found)
+        assert sorted(observed) == sorted(LEFT[interrupted] + ["inner"] * found)
         return found
 
     assert next(line for line in itertools.count(1) if not at(line)) > 4

@@ -39,32 +39,32 @@ def _tracebacks(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 def test_a_raising_handler_stops_neither_the_others_nor_the_emitter(bus: Bus) -> None:
     """A thousand failures of the middle one: its neighbours get a thousand events, and so does it, to the end."""
-    heard = {"before": 0, "failing": 0, "after": 0}
+    observed = {"before": 0, "failing": 0, "after": 0}
 
     def count(_event: str, _measurements: Any, _metadata: Any, name: str) -> None:
-        heard[name] += 1
+        observed[name] += 1
         if name == "failing":
             raise ValueError(name)
 
-    for name in heard:
+    for name in observed:
         bus.attach(name, "e", count, name)
     for _ in range(1_000):
         bus.execute("e", {}, {})
-    assert heard == dict.fromkeys(heard, 1_000)
+    assert observed == dict.fromkeys(observed, 1_000)
     assert bus.handler_errors == 1_000
     assert [handler.handler_id for handler in bus.list_handlers()] == ["before", "failing", "after"]
 
 
 def test_a_failure_is_emitted_as_an_event(bus: Bus) -> None:
     """`telemetry.handler.failure`, in the emitting thread, with all six metadata keys and both times."""
-    told: list[tuple[str, Any, Any]] = []
+    reported: list[tuple[str, Any, Any]] = []
     config = object()
-    bus.attach("watch", HANDLER_FAILURE, lambda *call: told.append(call[:3]))
+    bus.attach("watch", HANDLER_FAILURE, lambda *call: reported.append(call[:3]))
     bus.attach(("my", "handler"), "shop.sold", _fail, config)
     before = time.monotonic_ns(), time.time_ns()
     bus.execute("shop.sold", {"n": 1}, {"client_id": "a"})
     after = time.monotonic_ns(), time.time_ns()
-    [(event, measurements, metadata)] = told
+    [(event, measurements, metadata)] = reported
     assert event == "telemetry.handler.failure"
     assert list(measurements) == ["monotonic_time", "system_time"]
     assert before[0] <= measurements["monotonic_time"] <= after[0]
@@ -82,12 +82,12 @@ def test_a_failure_is_emitted_as_an_event(bus: Bus) -> None:
 
 def test_every_failure_is_emitted_and_counted_though_few_are_logged(bus: Bus) -> None:
     """The limit applies to the log only."""
-    told: list[str] = []
-    bus.attach("watch", HANDLER_FAILURE, lambda *call: told.append(call[2]["event_name"]))
+    reported: list[str] = []
+    bus.attach("watch", HANDLER_FAILURE, lambda *call: reported.append(call[2]["event_name"]))
     bus.attach_many("bad", ["a", "b"], _fail)
     for event in "abab":
         bus.execute(event, {}, {})
-    assert told == ["a", "b", "a", "b"]
+    assert reported == ["a", "b", "a", "b"]
     assert bus.handler_errors == 4
 
 
@@ -165,12 +165,12 @@ def test_a_failing_failure_handler_does_not_recurse(bus: Bus, caplog: pytest.Log
         calls.append(metadata["handler_id"])
         raise RuntimeError("the watch fails too")
 
-    told: list[str] = []
+    reported: list[str] = []
     bus.attach("watch", HANDLER_FAILURE, failing_watch)
-    bus.attach("second", HANDLER_FAILURE, lambda *call: told.append(call[2]["handler_id"]))
+    bus.attach("second", HANDLER_FAILURE, lambda *call: reported.append(call[2]["handler_id"]))
     bus.attach("bad", "e", _fail)
     bus.execute("e", {}, {})
-    assert (calls, told) == (["bad"], ["bad"])
+    assert (calls, reported) == (["bad"], ["bad"])
     assert bus.handler_errors == 2
     assert _tracebacks(caplog) == ["cannot e", "the watch fails too"]
 
@@ -208,11 +208,11 @@ def test_an_error_that_cannot_be_printed_is_still_emitted(bus: Bus) -> None:
     def fail(*_call: object) -> None:
         raise Unspeakable
 
-    told: list[Any] = []
-    bus.attach("watch", HANDLER_FAILURE, lambda *call: told.append(call[2]["reason"]))
+    reported: list[Any] = []
+    bus.attach("watch", HANDLER_FAILURE, lambda *call: reported.append(call[2]["reason"]))
     bus.attach("bad", "e", fail)
     bus.execute("e", {}, {})
-    assert [type(reason) for reason in told] == [Unspeakable]
+    assert [type(reason) for reason in reported] == [Unspeakable]
     assert bus.handler_errors == 1
 
 
@@ -238,40 +238,40 @@ def test_a_recorder_that_raises_costs_neither_the_emitter_nor_the_others(
     bus: Bus, names: tuple[str, ...], neighbours: int
 ) -> None:
     """Alone or among others: it is reported like its handler, once for each call."""
-    heard: list[object] = []
+    observed: list[object] = []
     failures: list[Any] = []
     bus.attach("watch", HANDLER_FAILURE, lambda *call: failures.append((call[2]["handler_id"], str(call[2]["reason"]))))
     bus.attach("bad", "e", print, bind=_Recorders(at_once=False))
     for number in range(neighbours):
-        bus.attach(number, "e", print, bind=lambda names, metadata: lambda *values: heard.append(values))
+        bus.attach(number, "e", print, bind=lambda names, metadata: lambda *values: observed.append(values))
     record = bus.slot("e").recorder(names, {})
     assert record is not None
     for _ in range(3):
         record(*range(len(names)))
     assert failures == [("bad", "at record")] * 3
     assert bus.handler_errors == 3
-    assert heard == [tuple(range(len(names)))] * 3 * neighbours
+    assert observed == [tuple(range(len(names)))] * 3 * neighbours
 
 
 def test_a_bind_that_raises_is_reported_and_its_handler_called_with_mappings(bus: Bus) -> None:
     """Nothing is lost: the events reach the handler itself."""
-    heard: list[object] = []
-    bus.attach("id", "e", lambda *call: heard.append(call[1]), bind=_Recorders(at_once=True))
+    observed: list[object] = []
+    bus.attach("id", "e", lambda *call: observed.append(call[1]), bind=_Recorders(at_once=True))
     record = bus.slot("e").recorder(("size",), {})
     assert bus.handler_errors == 1
     assert record is not None
     record(5)
-    assert heard == [{"size": 5}]
+    assert observed == [{"size": 5}]
     assert bus.handler_errors == 1
 
 
 def test_an_unguarded_recorder_is_returned_as_it_is(bus: Bus) -> None:
     """Alone on its event it is called without a guard around it; among others a fault of it is reported."""
-    heard: list[object] = []
-    bus.attach("id", "e", print, bind=lambda names, metadata: Unguarded(heard.append))
-    assert bus.slot("e").recorder(("size",), {}) == heard.append
+    observed: list[object] = []
+    bus.attach("id", "e", print, bind=lambda names, metadata: Unguarded(observed.append))
+    assert bus.slot("e").recorder(("size",), {}) == observed.append
     bus.attach("bad", "e", print, bind=lambda names, metadata: Unguarded(lambda value: 1 // 0))
     record = bus.slot("e").recorder(("size",), {})
     assert record is not None
     record(5)
-    assert (heard, bus.handler_errors) == ([5], 1)
+    assert (observed, bus.handler_errors) == ([5], 1)

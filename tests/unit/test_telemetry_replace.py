@@ -9,19 +9,19 @@ from wsnova_statsd.telemetry import Bus
 def test_replace_puts_another_function_in_the_same_place() -> None:
     """On all its events, between the same neighbours, with the config given; recorders are made anew."""
     bus = Bus()
-    heard: list[object] = []
-    bus.attach("before", "e", lambda *call: heard.append(("before", call[3])))
-    bus.attach_many("mine", ["e", "f"], lambda *call: heard.append(("old", call[3])), 1)
-    bus.attach("after", "e", lambda *call: heard.append(("after", call[3])))
+    observed: list[object] = []
+    bus.attach("before", "e", lambda *call: observed.append(("before", call[3])))
+    bus.attach_many("mine", ["e", "f"], lambda *call: observed.append(("old", call[3])), 1)
+    bus.attach("after", "e", lambda *call: observed.append(("after", call[3])))
     version = bus.version
-    bus.replace("mine", lambda *call: heard.append(("new", call[3])), 2)
+    bus.replace("mine", lambda *call: observed.append(("new", call[3])), 2)
     bus.execute("e", {}, {})
     bus.slot("f").emit({}, {})
-    assert heard == [("before", None), ("new", 2), ("after", None), ("new", 2)]
+    assert observed == [("before", None), ("new", 2), ("after", None), ("new", 2)]
     assert bus.version > version
     bus.detach("mine")
     bus.execute("f", {}, {})
-    assert len(heard) == 4
+    assert len(observed) == 4
 
 
 def test_replace_of_an_unknown_handler_is_refused() -> None:
@@ -33,14 +33,14 @@ def test_replace_of_an_unknown_handler_is_refused() -> None:
 def test_an_event_without_a_handler_is_dispatched_once_a_handler_is_attached() -> None:
     """And no longer after detach; the bus remembers only so many names without a handler."""
     bus = Bus()
-    heard: list[object] = []
+    observed: list[object] = []
     for turn in range(3):
         bus.execute("e", {}, {})
         bus.execute("e", {}, {})
-        bus.attach("id", "e", lambda *call: heard.append(call[0]))
+        bus.attach("id", "e", lambda *call: observed.append(call[0]))
         bus.execute("e", {}, {})
         bus.detach("id")
-        assert heard == ["e"] * (turn + 1)
+        assert observed == ["e"] * (turn + 1)
     for number in range(5_000):
         bus.execute(f"endless.{number}", {}, {})
     assert len(bus._calls) <= 1_000

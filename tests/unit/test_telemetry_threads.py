@@ -49,20 +49,20 @@ def quiet() -> Iterator[None]:
 def test_execute_waits_for_no_lock() -> None:
     """While another thread holds the bus's lock, events reach their handlers and the list can be read."""
     bus = Bus()
-    heard: list[str] = []
-    bus.attach("id", "e", lambda *call: heard.append(call[0]))
+    observed: list[str] = []
+    bus.attach("id", "e", lambda *call: observed.append(call[0]))
     slot = bus.slot("e")
 
     def emit() -> None:
         bus.execute("e", {}, {})
         slot.emit({}, {})
-        heard.extend(handler.event for handler in bus.list_handlers())
+        observed.extend(handler.event for handler in bus.list_handlers())
         with bus.span("e", {}):
             bus.execute("nobody.hears", {}, {})
 
     with bus._lock:
         _in_threads(emit)
-    assert heard == ["e", "e", "e"]
+    assert observed == ["e", "e", "e"]
 
 
 def test_the_handlers_of_an_event_are_replaced_and_never_changed() -> None:
@@ -80,62 +80,62 @@ def test_the_handlers_of_an_event_are_replaced_and_never_changed() -> None:
 def test_a_handler_attached_inside_a_handler_gets_the_next_event() -> None:
     """Not the one under way, whose handlers are those of its beginning."""
     bus = Bus()
-    heard: list[str] = []
+    observed: list[str] = []
 
     def first(*_call: object) -> None:
-        heard.append("first")
-        if len(heard) == 1:
-            bus.attach("second", "e", lambda *_: heard.append("second"))
+        observed.append("first")
+        if len(observed) == 1:
+            bus.attach("second", "e", lambda *_: observed.append("second"))
 
     bus.attach("first", "e", first)
     bus.execute("e", {}, {})
-    assert heard == ["first"]
+    assert observed == ["first"]
     bus.execute("e", {}, {})
-    assert heard == ["first", "first", "second"]
+    assert observed == ["first", "first", "second"]
 
 
 def test_a_handler_may_detach_itself_and_others() -> None:
     """Detached ones still get the event under way, and none after it."""
     bus = Bus()
-    heard: list[str] = []
+    observed: list[str] = []
 
     def once(*_call: object) -> None:
-        heard.append("once")
+        observed.append("once")
         bus.detach("once")
         bus.detach("other")
 
     bus.attach("once", "e", once)
-    bus.attach("other", "e", lambda *_: heard.append("other"))
+    bus.attach("other", "e", lambda *_: observed.append("other"))
     bus.execute("e", {}, {})
     bus.execute("e", {}, {})
-    assert heard == ["once", "other"]
+    assert observed == ["once", "other"]
     assert bus.list_handlers() == []
 
 
 def test_a_handler_may_execute_events_the_same_one_too() -> None:
     """An event inside an event is delivered at once, before the outer one goes on."""
     bus = Bus()
-    heard: list[int] = []
+    observed: list[int] = []
 
     def countdown(event: str, measurements: Any, _metadata: Any, _config: Any) -> None:
-        heard.append(measurements["n"])
+        observed.append(measurements["n"])
         if measurements["n"]:
             bus.execute(event, {"n": measurements["n"] - 1}, {})
 
     bus.attach("countdown", "e", countdown)
-    bus.attach("after", "e", lambda *call: heard.append(-call[1]["n"]))
+    bus.attach("after", "e", lambda *call: observed.append(-call[1]["n"]))
     bus.execute("e", {"n": 2}, {})
-    assert heard == [2, 1, 0, 0, -1, -2]
+    assert observed == [2, 1, 0, 0, -1, -2]
 
 
 def test_attach_and_detach_inside_a_handler_are_legal_from_another_thread_meanwhile() -> None:
     """While one thread is in a handler, another attaches, detaches and emits: no thread waits for the handler."""
     bus = Bus()
-    heard: list[str] = []
+    observed: list[str] = []
 
     def slow(*_call: object) -> None:
         def meanwhile() -> None:
-            bus.attach("other", "f", lambda *call: heard.append(call[0]))
+            bus.attach("other", "f", lambda *call: observed.append(call[0]))
             bus.execute("f", {}, {})
             bus.detach("slow")
 
@@ -143,7 +143,7 @@ def test_attach_and_detach_inside_a_handler_are_legal_from_another_thread_meanwh
 
     bus.attach("slow", "e", slow)
     bus.execute("e", {}, {})
-    assert heard == ["f"]
+    assert observed == ["f"]
     assert [handler.handler_id for handler in bus.list_handlers()] == ["other"]
 
 
@@ -177,7 +177,7 @@ def test_attach_detach_and_execute_at_once_add_up(quiet: None) -> None:
     """
     bus = Bus()
     emitters, changers, rounds = 4, 4, 1_500
-    steady, failing, told, private = (itertools.count() for _ in range(4))
+    steady, failing, reported, private = (itertools.count() for _ in range(4))
     stray: list[str] = []
 
     def fail(*_call: object) -> None:
@@ -207,11 +207,11 @@ def test_attach_detach_and_execute_at_once_add_up(quiet: None) -> None:
 
     bus.attach("first", "e", lambda *_: next(steady))
     bus.attach("failing", "e", fail)
-    bus.attach("watch", HANDLER_FAILURE, lambda *_: next(told))
+    bus.attach("watch", HANDLER_FAILURE, lambda *_: next(reported))
     bus.attach("last", "e", lambda *_: next(steady))
     _in_threads(*[emit] * emitters, *[lambda worker=worker: change(worker) for worker in range(changers)])
     assert next(steady) == 2 * emitters * rounds
-    assert next(failing) == next(told) == bus.handler_errors == emitters * rounds
+    assert next(failing) == next(reported) == bus.handler_errors == emitters * rounds
     assert next(private) == changers * (rounds // 5)
     assert stray == []
     assert [handler.handler_id for handler in bus.list_handlers()] == ["first", "failing", "last", "watch"]

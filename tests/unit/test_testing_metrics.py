@@ -75,9 +75,9 @@ def test_a_state_gauge_is_sent_when_it_changes_and_no_more_after_the_block(bus: 
         for _ in range(3):
             metrics.flush()
         bus.execute(ws.events.CONNECTION_DISCONNECTED, {"duration": 1}, {"client_id": "a", "reason": "local"})
-    told = metrics.values("websocket.connection.up")
+    reported = metrics.values("websocket.connection.up")
     metrics.flush()
-    assert metrics.values("websocket.connection.up") == told == [1, 0]
+    assert metrics.values("websocket.connection.up") == reported == [1, 0]
 
 
 def test_the_handlers_are_detached_when_the_block_raises(bus: ws.Bus) -> None:

@@ -14,7 +14,7 @@ _CHECK = "check the port, and the context of ssl="
 _LEFT = "the server ended the connection; check that the port speaks TLS, and look into the server's log"
 
 
-def _told(error: OSError | ValueError) -> str:
+def _reported(error: OSError | ValueError) -> str:
     fault = tls_fault("feed.example", error)
     assert isinstance(fault, ConnectionFailed)
     assert fault.cause == "tls"
@@ -56,7 +56,7 @@ def _reason(reason: str) -> ssl.SSLError:
 )
 def test_each_reason_is_named_with_its_own_remedy(reason: str, text: str) -> None:
     """Alerts of the server and faults of this side; a reason without its own sentence keeps OpenSSL's words."""
-    assert _told(_reason(reason)) == text
+    assert _reported(_reason(reason)) == text
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_a_certificate_that_is_not_verified_is_named_with_the_reason(code: int, 
     """By OpenSSL's number for it; its sentence adds no full stop within ours."""
     error = ssl.SSLCertVerificationError(1, "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed")
     error.reason, error.verify_code, error.verify_message = "CERTIFICATE_VERIFY_FAILED", code, "it is not fine."
-    assert _told(error) == f"certificate verify failed: it is not fine; {remedy}"
+    assert _reported(error) == f"certificate verify failed: it is not fine; {remedy}"
 
 
 @pytest.mark.parametrize(
@@ -98,4 +98,4 @@ def test_a_certificate_that_is_not_verified_is_named_with_the_reason(code: int, 
 )
 def test_a_fault_without_a_reason_has_a_sentence(error: OSError | ValueError, text: str) -> None:
     """A server that disconnected, and any other error of Python."""
-    assert _told(error) == text
+    assert _reported(error) == text

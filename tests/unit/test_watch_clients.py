@@ -60,7 +60,7 @@ def test_the_screen_has_the_link_the_figures_and_the_kpis_of_the_chosen_client()
     board.draw(80, 40)
     board.move(1)
     lines = board.draw(80, 40)
-    told = " ".join(" ".join(texts(lines)).split())
+    reported = " ".join(" ".join(texts(lines)).split())
     for part in (
         "md-1 connected 3 s",
         "rtt 1.50 ms received/s 10 sent/s 0.667 waiting 5 behind 250 ms reconnects 2 worker 0",
@@ -70,7 +70,7 @@ def test_the_screen_has_the_link_the_figures_and_the_kpis_of_the_chosen_client()
         "processing_time_ms 12 < 50 OK",
         "message_error_rate 0.5 < 0.001 CRITICAL",
     ):
-        assert part in told
+        assert part in reported
     assert styles_of(lines, "DOWN") == {"bad"}
     assert "bad" in styles_of(lines, "CRITICAL")
 

@@ -127,9 +127,9 @@ def test_no_sum_leaves_the_range_of_a_float(line: bytes) -> None:
 def test_a_datagram_that_the_agent_would_cut_is_cut_and_reported() -> None:
     """The line that is cut in half counts nowhere."""
     model = _model(FakeClock(), b"a:1|c\n" * 2000)
-    told = [(one.count, one.reason.partition(":")[0]) for one in model.seen()[2]]
+    reported = [(one.count, one.reason.partition(":")[0]) for one in model.seen()[2]]
     cut = "a datagram of more than 8192 bytes, of which the Agent reads no more"
-    assert told == [(1, cut), (1, "no type that there is")]
+    assert reported == [(1, cut), (1, "no type that there is")]
     assert _rows(model)["a#"].value == 8192 // 6
 
 

@@ -48,7 +48,7 @@ def test_a_recording_written_by_hand_is_accepted(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "reported"),
     [
         ("soon a:1|c\n", "line 1 of .* begins with 'soon'"),
         ("1 a:1|c\n0.5 a:1|c\n", "line 2 of .* begins with '0.5'"),
@@ -59,10 +59,10 @@ def test_a_recording_written_by_hand_is_accepted(tmp_path: Path) -> None:
         ("0 a:1|c\n#" + "x" * 400_000, "line 2 of .* more than 65507 bytes"),
     ],
 )
-def test_a_fault_is_reported_with_its_line(tmp_path: Path, text: str, told: str) -> None:
+def test_a_fault_is_reported_with_its_line(tmp_path: Path, text: str, reported: str) -> None:
     path = tmp_path / "recording"
     path.write_text(text, encoding="utf-8")
-    with pytest.raises(ConfigurationError, match=told):
+    with pytest.raises(ConfigurationError, match=reported):
         list(read(path))
 
 
@@ -70,6 +70,6 @@ def test_a_file_that_cannot_be_read_is_reported(tmp_path: Path) -> None:
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
     os.mkfifo(tmp_path / "pipe")
     faults = {"none": "No such file", "": "a regular file", "binary": "not UTF-8 text", "pipe": "a regular file"}
-    for path, told in faults.items():
-        with pytest.raises(ConfigurationError, match=told):
+    for path, reported in faults.items():
+        with pytest.raises(ConfigurationError, match=reported):
             list(read(tmp_path / path))

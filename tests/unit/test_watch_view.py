@@ -175,7 +175,7 @@ def test_events_have_their_text_the_latest_first_and_checks_above_them() -> None
 def test_lint_shows_what_was_not_read_bad_names_two_types_and_the_cost() -> None:
     board = view(snapshot("rubbish", "a.x:nan|g", "a.x:1|g", "a.x:1|c", "\u00fcber:1:2|d", "b:1|d"))
     board.show("lint")
-    told = " ".join(texts(board.draw(200, 50)))
+    reported = " ".join(texts(board.draw(200, 50)))
     for part in (
         "not read once: no metric",
         "NaN or infinite: the Agent drops the line without a word; the latest: a.x:nan|g",
@@ -183,8 +183,8 @@ def test_lint_shows_what_was_not_read_bad_names_two_types_and_the_cost() -> None
         "bad name \u00fcber:",
         "cost all: 4 tag combinations, billed as 12 custom metrics, 22 with percentiles",
     ):
-        assert part in told
-    assert told.index("two types") < told.index("cost all")
+        assert part in reported
+    assert reported.index("two types") < reported.index("cost all")
 
 
 def test_the_output_of_a_command_is_a_separate_screen_and_its_end_is_shown() -> None:

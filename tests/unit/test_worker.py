@@ -216,5 +216,5 @@ def test_a_constant_worker_tag_takes_its_place_everywhere(bus: ws.Bus) -> None:
         bus.execute(ws.events.SYSTEM_SAMPLED, {"threads": 3}, {"client_id": None, "worker": "named"})
         metrics.reporter.service_check("app.db", 0)
         metrics.flush()
-        told = [[tag for tag in one.tags if tag.startswith("worker:")] for one in metrics.messages]
-        assert told == [["worker:7"]] * len(metrics.messages)
+        reported = [[tag for tag in one.tags if tag.startswith("worker:")] for one in metrics.messages]
+        assert reported == [["worker:7"]] * len(metrics.messages)

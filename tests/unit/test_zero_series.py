@@ -168,9 +168,9 @@ def test_zeros_take_no_place_of_a_real_series(bus: ws.Bus, reporter: ws.Promethe
     for kind in ("decode", "encode", "auth"):
         bus.execute(events.ERROR_OCCURRED, {}, {"client_id": "a", "error_type": kind})
     (family,) = (one for one in parse(reporter.render()) if one.name == "websockex_nova_error_occurred_count")
-    told = {one.labels.get("error_type", "over"): one.value for one in family.samples}
+    reported = {one.labels.get("error_type", "over"): one.value for one in family.samples}
     zeros = dict.fromkeys(events.ERROR_TYPES, 0)
-    assert told == {**zeros, "decode": 1, "encode": 1, "over": 1}
+    assert reported == {**zeros, "decode": 1, "encode": 1, "over": 1}
 
 
 def test_openmetrics_says_since_when_a_series_counts(

@@ -21,8 +21,14 @@ def snapshot(*lines: str, seconds: float = 1.0, traffic: Traffic | None = None, 
     clock.advance(seconds)
     rows = tuple(model.rows())
     events, checks, rejected, crowded = model.seen()
-    told: dict[str, object] = {"events": events, "checks": checks, "rejected": rejected, "crowded": crowded, **changes}
-    return Snapshot("udp 127.0.0.1:8125", 1_700_000_000.0, seconds, traffic or Traffic(dropped=0), rows, **told)  # type: ignore[arg-type]
+    reported: dict[str, object] = {
+        "events": events,
+        "checks": checks,
+        "rejected": rejected,
+        "crowded": crowded,
+        **changes,
+    }
+    return Snapshot("udp 127.0.0.1:8125", 1_700_000_000.0, seconds, traffic or Traffic(dropped=0), rows, **reported)  # type: ignore[arg-type]
 
 
 def view(shown: Snapshot | None = None, clock: FakeClock | None = None) -> View:

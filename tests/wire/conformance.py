@@ -35,7 +35,7 @@ class Peer:
         self._socket.settimeout(PATIENCE)
         self._buffer = bytearray()
         self.masks: list[bytes] = []
-        self.heard: list[Any] = []  # the messages that the client delivered; all of them after the block
+        self.observed: list[Any] = []  # the messages that the client delivered; all of them after the block
 
     def send(self, *pieces: bytes) -> None:
         """One write each. A client that has failed the connection may be gone before the last."""
@@ -126,14 +126,14 @@ def conversation(iterated: bool = False, serving: tls.SSLContext | None = None, 
     At the end of the block the client must have noticed that its link is over.
     """
     arrived: queue.Queue[Connection] = queue.Queue()
-    heard: list[Any] = []
+    observed: list[Any] = []
 
     def script(connection: Connection) -> None:
         arrived.put(connection)
         connection.stopping.wait()
 
     def hear(client: Client, message: Any) -> None:
-        heard.append(message)
+        observed.append(message)
         with suppress(NotConnected):  # the server may have sent its close frame since
             client.send(message)
 
@@ -143,7 +143,7 @@ def conversation(iterated: bool = False, serving: tls.SSLContext | None = None, 
         thread = threading.Thread(target=run, args=(server.url, hear, given), name="echo-client", daemon=True)
         thread.start()
         peer = Peer(arrived.get(timeout=PATIENCE))
-        peer.heard = heard
+        peer.observed = observed
         yield peer
         peer.end()
         thread.join(PATIENCE)

@@ -76,5 +76,5 @@ def faults(log: EventLog) -> list[tuple[str, str, str]]:
     """Type, severity, and the action of every error but those of the connection; an empty text if it was not
     handled."""
     actions = {one.metadata["error_id"]: one.metadata["action"] for one in log.of(ws.events.ERROR_HANDLED)}
-    told = [one.metadata for one in log.of(ws.events.ERROR_OCCURRED) if one.metadata["error_type"] != "connection"]
-    return [(one["error_type"], one["severity"], actions.get(one["error_id"], "")) for one in told]
+    reported = [one.metadata for one in log.of(ws.events.ERROR_OCCURRED) if one.metadata["error_type"] != "connection"]
+    return [(one["error_type"], one["severity"], actions.get(one["error_id"], "")) for one in reported]

@@ -50,17 +50,19 @@ def test_a_link_that_flaps_alerts_once_and_recovers_when_it_is_stable(caplog: py
         ("error", "retries_exhausted:a"),
         ("success", "retries_exhausted:a"),
     ]
-    told = [(one.levelname, one.getMessage()) for one in caplog.records if one.name == "wsnova_statsd.client.faults"]
-    assert [level for level, _ in told] == ["WARNING", "INFO"]
-    assert told[0][1].startswith("client a: no connection: ConnectionFailed: the connection was lost: close_1011")
+    reported = [
+        (one.levelname, one.getMessage()) for one in caplog.records if one.name == "wsnova_statsd.client.faults"
+    ]
+    assert [level for level, _ in reported] == ["WARNING", "INFO"]
+    assert reported[0][1].startswith("client a: no connection: ConnectionFailed: the connection was lost: close_1011")
 
 
 def test_the_time_to_an_alert_ends_when_it_is_sent_to_the_agents_socket(tmp_path: Path) -> None:
     """The Agent comes a second after the failure; until then the alert waits, with any other sinks."""
-    bus, path, told = ws.Bus(), str(tmp_path / "agent.socket"), list[Any]()
+    bus, path, reported = ws.Bus(), str(tmp_path / "agent.socket"), list[Any]()
     failed = {"client_id": "a", "reason": "rejected", "phase": "initial"}
     reporter = ws.StatsdReporter(socket_path=path, bus=bus)
-    with ws.Monitor("financial", reporter=reporter, bus=bus, alert_sinks=[told.append]) as monitor:
+    with ws.Monitor("financial", reporter=reporter, bus=bus, alert_sinks=[reported.append]) as monitor:
 
         def measured() -> Kpi:
             assert monitor.kpis is not None
@@ -68,7 +70,7 @@ def test_the_time_to_an_alert_ends_when_it_is_sent_to_the_agents_socket(tmp_path
 
         began = time.monotonic()
         bus.execute(ws.events.AUTH_FAILED, {"duration": 1}, failed)
-        assert until(lambda: bool(told), PATIENCE)
+        assert until(lambda: bool(reported), PATIENCE)
         assert measured().value is None
         time.sleep(1.0)
         before = time.monotonic() - began

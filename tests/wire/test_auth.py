@@ -231,16 +231,16 @@ def test_a_slow_renewal_delays_nothing_else() -> None:
             return 0.05
 
     gate = Gate(valid=0.1)
-    with guarded(Gate(), auth=Slow(), client_id="slow") as (first, told), guarded(gate) as (second, log):
+    with guarded(Gate(), auth=Slow(), client_id="slow") as (first, reported), guarded(gate) as (second, log):
         first.start()
-        assert told.wait_for(events.AUTH_REFRESH_STARTED)
+        assert reported.wait_for(events.AUTH_REFRESH_STARTED)
         second.start()
         assert log.wait_for(events.AUTH_REFRESH_COMPLETED, 2)
         CLOCK.call_later(0.0, ticked.set)
         assert ticked.wait(5.0)
-        assert told.count(events.AUTH_REFRESH_COMPLETED) == 0
+        assert reported.count(events.AUTH_REFRESH_COMPLETED) == 0
         leave.set()
-        assert told.wait_for(events.AUTH_REFRESH_COMPLETED)
+        assert reported.wait_for(events.AUTH_REFRESH_COMPLETED)
         first.close()
         assert until(lambda: "wsnova-login-slow" not in {thread.name for thread in threading.enumerate()})
 

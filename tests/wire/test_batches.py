@@ -111,7 +111,7 @@ def test_a_channel_that_is_refused_later_delays_no_other(as_error: bool, monkeyp
             exchange.drop_all()
             assert until(lambda: ["a", "c"] in _asked(exchange)[before:])
             assert until(lambda: client.confirmed == ["a", "c"])
-        assert {told[1:] for told in outcomes(log) if told[0] == "b"} >= {("rejected", False, True)}
+        assert {reported[1:] for reported in outcomes(log) if reported[0] == "b"} >= {("rejected", False, True)}
         exchange.allow("b")
         assert until(lambda: client.confirmed == ["a", "b", "c"])
         assert until(lambda: set(faults(log)) == {("subscription", "error", "restored")})

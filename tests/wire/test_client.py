@@ -309,7 +309,7 @@ def test_url_and_headers_are_called_for_every_attempt(inbox: _Inbox) -> None:
 @pytest.mark.parametrize("which", ["url", "headers"])
 def test_a_callable_that_raises_costs_one_attempt(inbox: _Inbox, which: str) -> None:
     """It is called again, and its error is passed to on_error."""
-    told: list[Exception] = []
+    reported: list[Exception] = []
     with WebSocketServer(silent) as server:
         base, answers = server.url, iter([RuntimeError("no token"), None])
 
@@ -323,10 +323,10 @@ def test_a_callable_that_raises_costs_one_attempt(inbox: _Inbox, which: str) -> 
             return base
 
         given = {"url": url, "headers": None} if which == "url" else {"url": base, "headers": ask}
-        with _client(**given, on_message=inbox, on_error=told.append) as client:
+        with _client(**given, on_message=inbox, on_error=reported.append) as client:
             client.start()
             assert client.state is State.CONNECTED
-    assert ["no token" in str(error) for error in told] == [True]
+    assert ["no token" in str(error) for error in reported] == [True]
 
 
 def test_on_reconnect_is_called_for_every_new_link_but_the_first(inbox: _Inbox) -> None:

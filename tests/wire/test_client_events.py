@@ -67,7 +67,7 @@ def _check(log: EventLog) -> None:
     assert len({*handled}) == len(handled)
 
 
-def _told(log: EventLog) -> list[tuple[str, dict[str, Any]]]:
+def _reported(log: EventLog) -> list[tuple[str, dict[str, Any]]]:
     """Short names and metadata, without the client's id and what differs each time."""
     dull = ("client_id", "error_id")
     metadata = [{key: one.metadata[key] for key in one.metadata if key not in dull} for one in log]
@@ -94,7 +94,7 @@ def test_connect_message_close() -> None:
         assert log.wait_for(events.MESSAGE_PROCESS_COMPLETED)
         client.close()
         uri = f"{server.url}/ws"
-    assert _told(log) == [
+    assert _reported(log) == [
         ("connection.started", {"uri": uri, "reconnect": False}),
         ("connection.completed", {"uri": uri, "reconnect": False}),
         ("message.decode.started", {}),
@@ -124,7 +124,7 @@ def test_sending() -> None:
         client.send_text("grüß")
         client.send_binary(b"xyz")
         client.close()
-    assert _told(log)[2:9] == [
+    assert _reported(log)[2:9] == [
         ("message.encode.started", {"type": "order"}),
         ("message.encode.completed", {"type": "order", "result": "ok"}),
         ("message.sent", {"type": "order"}),
@@ -146,12 +146,12 @@ def test_a_lost_link_and_the_next_one() -> None:
         server.drop_all()
         assert log.wait_for(events.ERROR_HANDLED)
         client.close()
-        told, uri = _told(log), server.url
+        reported, uri = _reported(log), server.url
     assert _names(log) == ["connection.started", "connection.completed", *_LINK_LOST, "connection.disconnected"]
-    assert told[2][1]["reason"] in ("close_1006", "error")
-    assert told[3][1].items() >= {"error_type": "connection", "severity": "error"}.items()
-    assert told[4:9] == [
-        ("connection.reconnect.attempt", {"uri": uri, "cause": told[2][1]["reason"]}),
+    assert reported[2][1]["reason"] in ("close_1006", "error")
+    assert reported[3][1].items() >= {"error_type": "connection", "severity": "error"}.items()
+    assert reported[4:9] == [
+        ("connection.reconnect.attempt", {"uri": uri, "cause": reported[2][1]["reason"]}),
         ("connection.started", {"uri": uri, "reconnect": True}),
         ("connection.completed", {"uri": uri, "reconnect": True}),
         ("connection.reconnect.success", {"uri": uri}),
@@ -227,7 +227,7 @@ def test_hostile_messages_cost_one_message_at_most() -> None:
         assert log.wait_for(events.MESSAGE_PROCESS_COMPLETED)
         client.close()
         assert server.connections == 1
-    told = _told(log)
+    reported = _reported(log)
     assert _names(log)[2:9] == [
         "message.decode.started",
         "message.decode.completed",
@@ -237,9 +237,9 @@ def test_hostile_messages_cost_one_message_at_most() -> None:
         "message.decode.started",
         "message.decode.completed",
     ]
-    assert told[3][1] == {"type": "invalid", "result": "error"}
-    assert told[4][1] == {"type": "invalid"}
-    assert told[5][1].items() >= {"error_type": "decode", "severity": "warning"}.items()
+    assert reported[3][1] == {"type": "invalid", "result": "error"}
+    assert reported[4][1] == {"type": "invalid"}
+    assert reported[5][1].items() >= {"error_type": "decode", "severity": "warning"}.items()
     sums = _one(log, events.MESSAGE_BATCH_PROCESSED).measurements
     assert (sums["count"], sums["errors"], sums["total_size"]) == (2, 1, 5 + len(hostile))
     assert {one.metadata["type"] for one in log.of(events.MESSAGE_PROCESS_COMPLETED)} == {("a_b__c_" * 20)[:64]}
@@ -325,8 +325,8 @@ def test_quieter_profiles_emit_sums_and_slow_messages_only(profile: Any) -> None
     for slow in log.of(events.MESSAGE_PROCESS_SLOW):  # the second link brings the messages again
         assert slow.metadata == {"client_id": "md-1", "type": "t", "result": "ok"}
         assert slow.measurements["duration"] > 30e6
-    told = {name for name in log.names() if ".message." in name}
-    assert told == {events.MESSAGE_BATCH_PROCESSED, events.MESSAGE_PROCESS_SLOW}
+    reported = {name for name in log.names() if ".message." in name}
+    assert reported == {events.MESSAGE_BATCH_PROCESSED, events.MESSAGE_PROCESS_SLOW}
     assert (events.CONNECTION_RECONNECT_ATTEMPT in log.names()) is (profile is STANDARD)
     sums = log.of(events.MESSAGE_BATCH_PROCESSED)
     assert {one.metadata["direction"] for one in sums} == {"received", "sent"}

@@ -16,7 +16,7 @@ QUICK = ws.STANDARD.replace(first_retry=0.3, retry_base=0.3, retry_cap=0.3)
 OPENED, CLOSED, DOWN = ws.events.CLIENT_OPENED, ws.events.CLIENT_CLOSED, ws.events.CONNECTION_DOWN
 
 
-def _told(log: EventLog) -> list[tuple[str, object, object]]:
+def _reported(log: EventLog) -> list[tuple[str, object, object]]:
     return [(one.event, one.metadata.get("started"), one.metadata.get("uri")) for one in log]
 
 
@@ -29,7 +29,7 @@ def test_a_client_emits_that_it_exists_when_it_is_made_and_when_it_starts(bus: w
             client.start()
             client.close()
     started, closed = (OPENED, True, server.url), (CLOSED, None, None)
-    assert _told(log) == [(OPENED, False, server.url), started, closed, started, closed]
+    assert _reported(log) == [(OPENED, False, server.url), started, closed, started, closed]
     assert {one.metadata["client_id"] for one in log} == {client.client_id}
 
 
@@ -37,7 +37,7 @@ def test_a_uri_that_a_function_gives_is_left_out(bus: ws.Bus) -> None:
     """It may differ each time, and is not called for this."""
     with capture_events(OPENED, bus=bus) as log:
         ws.Client(lambda: pytest.fail("asked"), client_id="a", bus=bus)
-    assert _told(log) == [(OPENED, False, None)]
+    assert _reported(log) == [(OPENED, False, None)]
 
 
 def test_existing_clients_can_be_listed(bus: ws.Bus) -> None:

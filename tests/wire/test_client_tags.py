@@ -129,7 +129,7 @@ def test_the_recovery_after_a_clients_end_has_them(bus: ws.Bus) -> None:
 
 
 @pytest.mark.parametrize(
-    ("tags", "told"),
+    ("tags", "reported"),
     [
         ("venue:xetr", "tags is 'venue:xetr'; pass a mapping, such as {'venue': 'xetr'}"),
         (["venue:xetr"], "tags is ['venue:xetr']; pass a mapping, such as {'venue': 'xetr'}"),
@@ -148,7 +148,7 @@ def test_the_recovery_after_a_clients_end_has_them(bus: ws.Bus) -> None:
         ),
     ],
 )
-def test_tags_that_would_not_be_sent_as_they_were_written_are_refused(tags: Any, told: str) -> None:
+def test_tags_that_would_not_be_sent_as_they_were_written_are_refused(tags: Any, reported: str) -> None:
     with pytest.raises(ws.errors.ConfigurationError) as raised:
         ws.Client("ws://feed.example/", tags=tags)
-    assert str(raised.value).startswith(told)
+    assert str(raised.value).startswith(reported)

@@ -76,7 +76,7 @@ def test_a_case_is_answered_as_the_rfc_says(case: Case, size: int, iterated: boo
         answers += peer.rest() if ends else peer.part()
     assert answers[:-1] == _answers(case)
     assert _code(answers) == (case.code or NORMAL)
-    assert peer.heard == [
+    assert peer.observed == [
         payload.decode() if opcode == TEXT else payload for opcode, payload in case.frames if opcode in (TEXT, BINARY)
     ]
 
@@ -113,7 +113,7 @@ def test_an_unsolicited_pong_is_not_answered() -> None:
         peer.send(b"\x8a\x00", b"\x8a\x7d" + b"x" * 125, b"\x89\x04ping")
         assert peer.hear() == (PONG, b"ping")
         assert peer.part() == [(CLOSE, GOODBYE)]
-    assert peer.heard == []
+    assert peer.observed == []
 
 
 @pytest.mark.parametrize("size", [1, 997, _WHOLE])
@@ -124,10 +124,10 @@ def test_over_tls_nothing_is_different(size: int) -> None:
     with conversation(serving=serving, ssl=trusting) as peer:
         peer.send(*chopped(b"".join(case.sent for case in cases), size))
         owed = [answer for case in cases for answer in _answers(case)]
-        heard = [peer.hear() for _ in owed]
+        observed = [peer.hear() for _ in owed]
         assert peer.part() == [(CLOSE, GOODBYE)]
     for kinds in ((TEXT, BINARY), (PONG,)):  # a pong may overtake an echo
-        assert [each for each in heard if each[0] in kinds] == [each for each in owed if each[0] in kinds]
+        assert [each for each in observed if each[0] in kinds] == [each for each in owed if each[0] in kinds]
 
 
 # UTF-8
@@ -157,7 +157,7 @@ def test_text_that_is_not_utf_8_fails_the_connection(text: bytes, iterated: bool
         answers = peer.rest()
     assert [opcode for opcode, _ in answers] == [CLOSE]
     assert _code(answers) == INVALID_DATA
-    assert peer.heard == []
+    assert peer.observed == []
 
 
 @pytest.mark.parametrize("family", INVALID, ids=names(INVALID))
@@ -167,7 +167,7 @@ def test_text_in_fragments_that_is_not_utf_8_fails_the_connection(family: str) -
     with conversation() as peer:
         peer.send(fragments(TEXT, text, max(1, len(text) // 100)))
         assert _code(peer.rest()) == INVALID_DATA
-    assert peer.heard == []
+    assert peer.observed == []
 
 
 class _Latin(Protocol):
@@ -187,7 +187,7 @@ def test_text_that_is_not_utf_8_is_a_message_if_the_protocol_reads_it(
         peer.send(_text(b"21\xb0C") + _HELLO)
         assert [peer.hear(), peer.hear()] == [(TEXT, read.encode()), (TEXT, b"Hello")]
         assert peer.part() == [(CLOSE, GOODBYE)]
-    assert peer.heard == [read, "Hello"]
+    assert peer.observed == [read, "Hello"]
 
 
 def test_binary_may_be_anything() -> None:
@@ -220,7 +220,7 @@ def test_json_that_is_not_utf_8_fails_the_connection(text: bytes, loads: object)
         assert peer.hear() == (PONG, b"")
         peer.send(_text(text))
         assert _code(peer.rest()) == INVALID_DATA
-    assert peer.heard == []
+    assert peer.observed == []
 
 
 @pytest.mark.parametrize("iterated", [False, True], ids=["handler", "iterated"])
@@ -231,7 +231,7 @@ def test_messages_before_text_that_is_not_utf_8_count_and_those_after_it_do_not(
         answers = peer.rest()
     assert answers[:-1] == [(TEXT, b"Hello")]
     assert _code(answers) == INVALID_DATA
-    assert peer.heard == ["Hello"]
+    assert peer.observed == ["Hello"]
 
 
 @pytest.mark.parametrize(
@@ -276,7 +276,7 @@ def test_what_came_before_a_close_frame_is_delivered_and_what_comes_after_it_is_
         answers = peer.rest()
     assert _code(answers) == NORMAL
     assert answers[:-1] == [(TEXT, long), (TEXT, b"Hello")][: len(answers) - 1]
-    assert peer.heard == [long.decode(), "Hello"]
+    assert peer.observed == [long.decode(), "Hello"]
 
 
 @pytest.mark.parametrize(
@@ -294,7 +294,7 @@ def test_a_server_that_goes_on_sending_gets_the_reason_why_the_connection_ends(l
     with conversation() as peer:
         peer.send(last, *[_text(b"x" * 60_000)] * 17)
         assert _code(peer.rest()) == code
-    assert peer.heard == []
+    assert peer.observed == []
 
 
 def test_the_connection_ends_even_if_the_server_never_ends_it() -> None:
@@ -315,8 +315,8 @@ def test_a_large_message_is_echoed(opcode: int, mebibytes: int) -> None:
     payload = b"0123456789abcdef" * (mebibytes * _MIB // 16)
     with conversation() as peer:
         peer.send(head(opcode, len(payload)) + payload)
-        heard, echo = peer.hear()
-        assert heard == opcode
+        observed, echo = peer.hear()
+        assert observed == opcode
         assert echo == payload
         assert peer.part() == [(CLOSE, GOODBYE)]
 
@@ -329,7 +329,7 @@ def test_a_message_beyond_the_limit_is_refused_at_its_head() -> None:
     with conversation() as peer:
         peer.send(head(BINARY, DEFAULT_LIMIT, fin=False) + b"x" * DEFAULT_LIMIT + head(CONTINUATION, 1))
         assert _code(peer.rest()) == TOO_BIG
-    assert peer.heard == []
+    assert peer.observed == []
 
 
 @pytest.mark.parametrize("size", [64, 1024, 65536])

@@ -112,12 +112,12 @@ def test_the_series_of_a_run_are_those_that_cost_prints(
     shape = Shape(clients=2, types=3, workers=2)
     life = Life(profile, shape, agent, lean=lean)
     reporters = [life.live(worker) for worker in ("a", "b")]
-    told = {one.name: one.series for one in cost(profile, shape, ws.statsd_metrics(lean=lean)).costs}
-    agent.wait_for(lambda agent: _of_agent(agent) == told, PATIENCE)  # the last datagrams may be under way
-    assert _of_agent(agent) == told
+    reported = {one.name: one.series for one in cost(profile, shape, ws.statsd_metrics(lean=lean)).costs}
+    agent.wait_for(lambda agent: _of_agent(agent) == reported, PATIENCE)  # the last datagrams may be under way
+    assert _of_agent(agent) == reported
     of_one = {one.name: one.series for one in cost(profile, Shape(clients=2, types=3)).costs}
     for reporter in reporters:
-        held = {name: of_one[name] for name in told if not name.startswith("websocket.reporter.")}
+        held = {name: of_one[name] for name in reported if not name.startswith("websocket.reporter.")}
         assert reporter.stats.series_by_metric == held
 
 
@@ -125,7 +125,7 @@ def test_a_client_has_a_hundred_types_and_cost_counts_them(agent: DogStatsDRecei
     """Further types are `other`; the type that was sent has its own place."""
     shape = Shape(types=105)
     Life(PROFILES[0], shape, agent, lean=False).live("a")
-    told = {one.name: one.series for one in cost(PROFILES[0], shape).costs}
-    agent.wait_for(lambda agent: _of_agent(agent) == told, PATIENCE)  # the last datagrams may be under way
-    assert _of_agent(agent) == told
-    assert told["websocket.message.received"] == 100
+    reported = {one.name: one.series for one in cost(PROFILES[0], shape).costs}
+    agent.wait_for(lambda agent: _of_agent(agent) == reported, PATIENCE)  # the last datagrams may be under way
+    assert _of_agent(agent) == reported
+    assert reported["websocket.message.received"] == 100

@@ -112,11 +112,11 @@ def test_it_ends_in_time_and_is_emitted(server: WebSocketServer, bus: ws.Bus, lo
             assert until(lambda: events.DETAIL_ENDED in log.names())
             for who in (first, second):
                 who.exchange(1)
-            told = len(_of(log, "a")), len(_of(log, "b"))
-            assert min(told) >= len(ECHOED)
+            reported = len(_of(log, "a")), len(_of(log, "b"))
+            assert min(reported) >= len(ECHOED)
             for who in (first, second):
                 who.exchange()
-            assert (len(_of(log, "a")), len(_of(log, "b"))) == told
+            assert (len(_of(log, "a")), len(_of(log, "b"))) == reported
     (ended,) = log.of(events.DETAIL_ENDED)
     assert 0.4e9 <= ended.measurements["duration"] < 10e9
     assert ended.measurements["seconds"] == 0.4
@@ -161,9 +161,9 @@ def test_heartbeats_of_an_existing_link_are_emitted_too(bus: ws.Bus, log: EventL
         with detailed(DEADLINE, None, bus):
             assert until(lambda: set(_of(log, "a", beats)) == set(beats))
         echoing.exchange(1)  # the owner has emitted what it was about to
-        told = len(_of(log, "a", beats))
+        reported = len(_of(log, "a", beats))
         pings(3)
-        assert len(_of(log, "a", beats)) == told
+        assert len(_of(log, "a", beats)) == reported
     assert not log.count(events.CONNECTION_RECONNECT_ATTEMPT)
 
 
@@ -212,10 +212,10 @@ class _Switching(ws.JsonProtocol):
 
 def _pairs(log: EventLog, first: str, last: str) -> list[str]:
     """The events of a pair in order; returns what is not paired."""
-    told = [one.event for one in log if one.event in (first, last)]
-    assert told[::2] == [first] * (len(told) // 2)
-    assert told[1::2] == [last] * (len(told) // 2)
-    return told
+    reported = [one.event for one in log if one.event in (first, last)]
+    assert reported[::2] == [first] * (len(reported) // 2)
+    assert reported[1::2] == [last] * (len(reported) // 2)
+    return reported
 
 
 @pytest.mark.parametrize("mode", ["callback", "iteration", "raising"])
@@ -232,8 +232,8 @@ def test_no_pair_is_torn_by_a_switch_during_a_message(step: str, mode: str) -> N
             raise ValueError("mine")
 
     on_message = None if mode == "iteration" else handle
-    heard = (*SINGLE, events.MESSAGE_BATCH_PROCESSED)
-    with _sent(MANY, heard=heard, protocol=protocol, on_message=on_message) as (client, log, bus):
+    observed = (*SINGLE, events.MESSAGE_BATCH_PROCESSED)
+    with _sent(MANY, observed=observed, protocol=protocol, on_message=on_message) as (client, log, bus):
         protocol.bus = bus
         if step == "type":
             protocol.handle = detailed(LONGEST, None, bus)
@@ -284,9 +284,9 @@ def test_a_forked_child_goes_back_to_its_profile_and_the_parent_stays_in_detail(
             echoing.client.start(10)
             echoing.exchange(3)
             echoing.client.close()
-            child.tell("told", len(_of(log, "a")), log.count(events.CLIENT_CLOSED), handle.running)
+            child.tell("reported", len(_of(log, "a")), log.count(events.CLIENT_CLOSED), handle.running)
             child.end()
-        assert child.said(20) == [["told", 0, 1, False]]
+        assert child.said(20) == [["reported", 0, 1, False]]
         assert handle.running
         before = len(_of(log, "a"))
         echoing.exchange(1)

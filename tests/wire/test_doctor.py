@@ -39,7 +39,7 @@ def _doctor(*arguments: str, **variables: str) -> subprocess.CompletedProcess[st
     )
 
 
-def _told(hops: Iterator[Hop]) -> list[tuple[str, str]]:
+def _reported(hops: Iterator[Hop]) -> list[tuple[str, str]]:
     return [(hop.name, hop.result) for hop in hops]
 
 
@@ -240,7 +240,7 @@ def test_a_stream_gets_packets_with_their_length(tmp_path: Path) -> None:
             (length,) = struct.unpack("<I", read.read(4))
             messages = parse_datagram(read.read(length))
             assert read.read() == b""
-    assert _told(iter(hops)) == [(name, "ok") for name in ("file", "connect", "listen", "send")]
+    assert _reported(iter(hops)) == [(name, "ok") for name in ("file", "connect", "listen", "send")]
     assert {message.name for message in messages if hasattr(message, "name")} == {"websocket.doctor"}
 
 

@@ -262,7 +262,7 @@ def test_the_command_prints_a_line_for_each_hop_and_a_verdict(nobody: str) -> No
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "reported"),
     [
         (["http://feed.example/"], "url is 'http://feed.example/'; allowed: ws://"),
         (["ws://h/", "--port", "8125"], "--host, --port and --socket name the Agent"),
@@ -270,8 +270,8 @@ def test_the_command_prints_a_line_for_each_hop_and_a_verdict(nobody: str) -> No
         (["ws://h/", "--protocol", "text", "--subscribe", "btc"], "--protocol text has no message for it"),
     ],
 )
-def test_bad_input_is_one_sentence(arguments: list[str], told: str) -> None:
+def test_bad_input_is_one_sentence(arguments: list[str], reported: str) -> None:
     """Status 2, before anything is tried."""
     done = _doctor(*arguments)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
-    assert told in done.stderr
+    assert reported in done.stderr

@@ -266,9 +266,9 @@ def test_streams_of_the_url_and_requested_ones_are_served_alike() -> None:
         assert _ask(link, "UNSUBSCRIBE", "a@trade") == {"result": None, "id": 3}
         assert _ask(link, "LIST_SUBSCRIPTIONS")["result"] == ["b@trade", "c@kline_1m"]
         assert [exchange.publish(stream, {"p": 1}) for stream in ("a@trade", "b@trade")] == [0, 1]
-        heard = _hear(link)
-        assert (heard["stream"], heard["data"]["p"]) == ("b@trade", 1)
-        assert abs(heard["data"]["E"] / 1000 - time.time()) < 60
+        observed = _hear(link)
+        assert (observed["stream"], observed["data"]["p"]) == ("b@trade", 1)
+        assert abs(observed["data"]["E"] / 1000 - time.time()) < 60
         exchange.publish("c@kline_1m", {"E": 5})
         assert _hear(link) == {"stream": "c@kline_1m", "data": {"E": 5}}
 
@@ -325,10 +325,10 @@ def test_a_gateway_wants_its_login_and_numbers_what_it_publishes() -> None:
         assert gateway.publish("BTC", b"1") == 0
         assert _tell(link, b"SBTC     ") == b"+BTC     "
         assert gateway.publish("BTC", b"2") == 1
-        heard = link.recv(timeout=5)
-        assert isinstance(heard, bytes)
-        kind, number, now, instrument = GATEWAY_DATA.unpack_from(heard)
-        assert (kind, number, instrument, heard[GATEWAY_DATA.size :]) == (b"D", 2, b"BTC     ", b"2")
+        observed = link.recv(timeout=5)
+        assert isinstance(observed, bytes)
+        kind, number, now, instrument = GATEWAY_DATA.unpack_from(observed)
+        assert (kind, number, instrument, observed[GATEWAY_DATA.size :]) == (b"D", 2, b"BTC     ", b"2")
         assert abs(now / 1e9 - time.time()) < 60
         assert _tell(link, b"UBTC     ") == b"+BTC     "
         assert gateway.publish("BTC", b"3") == 0

@@ -43,7 +43,7 @@ def _fault(url: str, **options: Any) -> ConnectionFailed:
     return caught.value
 
 
-def _told(url: str, **options: Any) -> tuple[str, str]:
+def _reported(url: str, **options: Any) -> tuple[str, str]:
     error = _fault(url, **options)
     return str(error), error.cause
 
@@ -58,7 +58,7 @@ def test_a_name_that_does_not_resolve(monkeypatch: pytest.MonkeyPatch) -> None:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", look_up)
-    assert _told("ws://nobody.invalid/") == (
+    assert _reported("ws://nobody.invalid/") == (
         "the name 'nobody.invalid' cannot be resolved: Name or service not known; check the host, and this machine's "
         "resolver",
         "dns",
@@ -68,7 +68,7 @@ def test_a_name_that_does_not_resolve(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_port_without_a_listener() -> None:
     """Host and port."""
     port = LoopbackPort().port
-    assert _told(f"ws://127.0.0.1:{port}/") == (
+    assert _reported(f"ws://127.0.0.1:{port}/") == (
         f"nothing listens at 127.0.0.1 port {port}; check host and port, and that the server runs",
         "refused",
     )
@@ -77,7 +77,7 @@ def test_a_port_without_a_listener() -> None:
 def test_a_network_without_a_route(monkeypatch: pytest.MonkeyPatch) -> None:
     """With the system's message."""
     monkeypatch.setattr(socket.socket, "connect_ex", lambda *_given: 113)
-    assert _told("ws://127.0.0.1:9/") == (
+    assert _reported("ws://127.0.0.1:9/") == (
         "127.0.0.1 port 9 cannot be reached: No route to host; check host, port and the network between",
         "unreachable",
     )
@@ -86,7 +86,7 @@ def test_a_network_without_a_route(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_black_hole() -> None:
     """The option whose time passed."""
     with black_hole() as (host, port):
-        assert _told(f"ws://{host}:{port}/", connect_timeout=0.3) == (
+        assert _reported(f"ws://{host}:{port}/", connect_timeout=0.3) == (
             "there was no connection after connect_timeout=0.3 s; check host, port and the network between",
             "timeout",
         )
@@ -95,7 +95,7 @@ def test_a_black_hole() -> None:
 def test_a_server_that_never_answers() -> None:
     """How far it came in this time."""
     with TcpServer(never_answers) as server:
-        assert _told(server.url, connect_timeout=0.3) == (
+        assert _reported(server.url, connect_timeout=0.3) == (
             "the server's answer was incomplete after connect_timeout=0.3 s; check host, port and the network between",
             "timeout",
         )
@@ -107,7 +107,7 @@ def test_a_server_that_never_answers() -> None:
 def test_a_certificate_of_an_unknown_authority() -> None:
     """And how to trust its issuer."""
     with TcpServer(never_answers, ssl=tls_contexts()[0]) as server:
-        text, cause = _told(server.url)
+        text, cause = _reported(server.url)
     assert text.startswith(f"{_TLS}: certificate verify failed: ")
     assert text.endswith("; if you trust its issuer, pass ssl=ssl.create_default_context(cafile=...)")
     assert cause == "tls"
@@ -117,7 +117,7 @@ def test_a_certificate_for_another_name() -> None:
     """And what to do: the URL's host is the wrong one."""
     serving, trusting = tls_contexts()
     with TcpServer(never_answers, ssl=serving) as server:
-        assert _told(f"wss://127.0.0.1:{server.port}/", ssl=trusting) == (
+        assert _reported(f"wss://127.0.0.1:{server.port}/", ssl=trusting) == (
             "TLS with 127.0.0.1 failed: certificate verify failed: IP address mismatch, certificate is not valid for "
             "'127.0.0.1'; use a host name that the certificate has",
             "tls",
@@ -132,7 +132,7 @@ def test_a_certificate_that_has_expired() -> None:
     trusting = ssl.create_default_context()
     authority.configure_trust(trusting)
     with TcpServer(never_answers, ssl=serving) as server:
-        assert _told(server.url, ssl=trusting) == (
+        assert _reported(server.url, ssl=trusting) == (
             f"{_TLS}: certificate verify failed: certificate has expired; check this machine's clock, and have the "
             "certificate renewed",
             "tls",
@@ -147,7 +147,7 @@ def test_a_port_that_speaks_no_tls() -> None:
         connection.wait_closed(5.0)
 
     with TcpServer(script) as server:
-        assert _told(f"wss://localhost:{server.port}/") == (
+        assert _reported(f"wss://localhost:{server.port}/") == (
             f"{_TLS}: the server does not speak TLS on this port; check the port, or use ws://",
             "tls",
         )
@@ -162,7 +162,7 @@ def test_a_port_that_speaks_tls() -> None:
         connection.wait_closed(5.0)
 
     with TcpServer(script) as server:
-        assert _told(server.url) == (
+        assert _reported(server.url) == (
             "the server speaks TLS on this port; use wss:// instead of ws://",
             "handshake",
         )
@@ -171,7 +171,7 @@ def test_a_port_that_speaks_tls() -> None:
 def test_a_server_that_disconnects_during_tls() -> None:
     """A load balancer without a server behind it."""
     with TcpServer(lambda connection: connection.socket.recv(65536)) as server:
-        assert _told(f"wss://localhost:{server.port}/") == (
+        assert _reported(f"wss://localhost:{server.port}/") == (
             f"{_TLS}: the server ended the connection; check that the port speaks TLS, and look into the server's log",
             "tls",
         )
@@ -214,7 +214,7 @@ def _asking_for_a_certificate(version: ssl.TLSVersion, known: trustme.CA) -> Ite
 def test_a_client_certificate_that_is_missing(version: ssl.TLSVersion, text: str) -> None:
     """TLS 1.3 reports it only after the handshake; TLS 1.2 has no alert of its own for it."""
     with _asking_for_a_certificate(version, trustme.CA()) as (url, trusting):
-        assert _told(url, ssl=trusting) == (text, "tls")
+        assert _reported(url, ssl=trusting) == (text, "tls")
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
@@ -222,7 +222,7 @@ def test_a_client_certificate_that_is_refused(version: ssl.TLSVersion) -> None:
     """By a server that does not know its issuer."""
     with _asking_for_a_certificate(version, trustme.CA()) as (url, trusting):
         trustme.CA().issue_cert("client.example").configure_cert(trusting)
-        assert _told(url, ssl=trusting) == (
+        assert _reported(url, ssl=trusting) == (
             f"{_TLS}: the server does not trust the issuer of the client certificate; {_LOAD}",
             "tls",
         )
@@ -233,7 +233,7 @@ def test_no_version_of_tls_in_common() -> None:
     serving, trusting = tls_contexts()
     serving.maximum_version, trusting.minimum_version = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
     with TcpServer(never_answers, ssl=serving) as server:
-        assert _told(server.url, ssl=trusting) == (
+        assert _reported(server.url, ssl=trusting) == (
             f"{_TLS}: client and server share no TLS version; check minimum_version of the context of ssl=",
             "tls",
         )
@@ -288,7 +288,7 @@ def _accepts(**headers: str) -> Callable[[Connection], None]:
 def test_an_answer_that_is_no_upgrade(script: Callable[[Connection], object], text: str) -> None:
     """Cause `handshake`, each with its own sentence."""
     with TcpServer(script) as server:
-        assert _told(server.url) == (text, "handshake")
+        assert _reported(server.url) == (text, "handshake")
 
 
 _LATER: Final = "the server is unreachable or busy; the request is not at fault: try again later"
@@ -337,10 +337,10 @@ _FAILED: Final = "the server failed; check its log, or try again later"
 def test_a_refusal(script: Callable[[Connection], object], status: int, text: str | None) -> None:
     """The status, even if head and body are cut, and what to do about this one."""
     with TcpServer(script) as server:
-        told, cause = _told(server.url)
+        reported, cause = _reported(server.url)
     assert cause == f"http_{status}"
-    assert told.startswith(f"{_REFUSED} {status}, not 101")
-    assert text is None or told == f"{_REFUSED} {status}, not 101{text}".format(port=server.port)
+    assert reported.startswith(f"{_REFUSED} {status}, not 101")
+    assert text is None or reported == f"{_REFUSED} {status}, not 101{text}".format(port=server.port)
 
 
 def test_credentials_in_headers_that_are_refused() -> None:
@@ -387,7 +387,7 @@ def test_a_server_that_answers_before_it_has_read_all() -> None:
 def test_a_proxy_that_does_not_run() -> None:
     """The proxy must be corrected, not the URL."""
     port = LoopbackPort().port
-    assert _told("ws://feed.example/", proxy=f"http://me:hunter2@127.0.0.1:{port}") == (
+    assert _reported("ws://feed.example/", proxy=f"http://me:hunter2@127.0.0.1:{port}") == (
         f"the proxy 127.0.0.1 port {port} (from proxy=) cannot be reached: nothing listens at 127.0.0.1 port {port}; "
         "check host and port, and that the server runs; check proxy=",
         "proxy",
@@ -399,7 +399,7 @@ def test_a_proxy_that_wants_credentials(monkeypatch: pytest.MonkeyPatch) -> None
     with ConnectProxy(credentials=("me", "hunter2")) as proxy:
         monkeypatch.setenv("http_proxy", proxy.url)
         monkeypatch.delenv("no_proxy", raising=False)
-        assert _told("ws://feed.example/", proxy="env") == (
+        assert _reported("ws://feed.example/", proxy="env") == (
             f"the proxy 127.0.0.1 port {proxy.port} (from http_proxy) answered CONNECT with HTTP 407; it requires "
             "credentials: http://user:password@host:port",
             "proxy",
@@ -410,7 +410,7 @@ def test_a_proxy_with_an_unusable_address(monkeypatch: pytest.MonkeyPatch) -> No
     """The variable is named, its secret is not."""
     monkeypatch.setenv("https_proxy", "socks4://me:hunter2@proxy.example:1080")
     monkeypatch.delenv("no_proxy", raising=False)
-    assert _told("wss://feed.example/", proxy="env") == (
+    assert _reported("wss://feed.example/", proxy="env") == (
         "the proxy is not usable: https_proxy is 'socks4://proxy.example:1080'; allowed: "
         "http://, https:// or socks5://[user:password@]host:port",
         "proxy",

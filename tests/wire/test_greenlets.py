@@ -66,18 +66,18 @@ import wsnova_statsd as ws
 from wsnova_statsd.client import stuck
 
 stuck.STUCK_AFTER = 0.5
-heard = []
-ws.telemetry.attach("t", ws.events.MESSAGE_PROCESS_STUCK, lambda e, measured, meta, c: heard.append((measured, meta)))
+observed = []
+ws.telemetry.attach("t", ws.events.MESSAGE_PROCESS_STUCK, lambda e, m, meta, c: observed.append((m, meta)))
 
 def fetch_prices(message):
     until = time.monotonic() + 15
-    while not heard and time.monotonic() < until:
+    while not observed and time.monotonic() < until:
         time.sleep(0.05)
 
 with ws.Client(sys.argv[1], client_id="a", profile="financial", on_message=fetch_prices) as client:
     client.send({"n": 1})
     fetch_prices(None)
-[(measured, meta)] = heard
+[(measured, meta)] = observed
 print(sorted(measured), any("fetch_prices" in line for line in meta["stack"]))
 """
 
@@ -107,7 +107,7 @@ def _run(mode: str, script: str, *arguments: object) -> str:
 def _works(mode: str, first: str, url: str, proxy: str = "") -> None:
     with DogStatsDReceiver() as agent:
         assert _run(mode, f"{first}\n{WORKS}", url, proxy, agent.port) == "[{'n': 1}] [True] {'n': 2} True\n"
-        assert agent.wait_for(lambda heard: heard.count("websocket.message.received") == 3), agent.counts()
+        assert agent.wait_for(lambda observed: observed.count("websocket.message.received") == 3), agent.counts()
 
 
 @pytest.mark.parametrize("mode", PATCH)

@@ -17,9 +17,9 @@ NOTHING = dict.fromkeys(("connected_since", "disconnected_since", "error", "last
 NONE_YET = {"received": 0, "sent": 0, "reconnects": 0, "waiting": 0, "behind": 0.0}
 
 
-def _since(told: float | None, began: float) -> bool:
+def _since(reported: float | None, began: float) -> bool:
     """Whether this is a time between then and now, by a clock that is read to the millisecond."""
-    return told is not None and began - 0.01 <= told <= time.time() + 0.01
+    return reported is not None and began - 0.01 <= reported <= time.time() + 0.01
 
 
 def test_a_client_that_was_not_started_is_degraded_and_has_counted_nothing(bus: ws.Bus) -> None:
@@ -37,13 +37,13 @@ def test_health_of_a_connected_client_has_its_time_and_counts_what_it_sends_and_
         for number in range(1, 4):
             client.send({"n": number})
             client.receive(timeout=5)
-            told = client.health()
-            assert (told["received"], told["sent"]) == (number, number)
-        assert (told["status"], told["state"], told["disconnected_since"]) == ("ok", "connected", None)
-        assert (told["waiting"], told["behind"], told["reconnects"]) == (0, 0.0, 0)
-        assert _since(told["connected_since"], began)
-        assert _since(told["last_message_at"], told["connected_since"] or 0)
-        assert json.loads(json.dumps(told)) == told
+            reported = client.health()
+            assert (reported["received"], reported["sent"]) == (number, number)
+        assert (reported["status"], reported["state"], reported["disconnected_since"]) == ("ok", "connected", None)
+        assert (reported["waiting"], reported["behind"], reported["reconnects"]) == (0, 0.0, 0)
+        assert _since(reported["connected_since"], began)
+        assert _since(reported["last_message_at"], reported["connected_since"] or 0)
+        assert json.loads(json.dumps(reported)) == reported
     closed = client.health()
     assert (closed["status"], closed["state"], closed["connected_since"]) == ("degraded", "closed", None)
     assert (closed["received"], closed["sent"], closed["disconnected_since"]) == (3, 3, None)
@@ -55,9 +55,9 @@ def test_messages_that_are_delivered_in_bulk_are_counted_one_by_one(bus: ws.Bus)
     with WebSocketServer(send_messages(messages)) as server, ws.Client(server.url, bus=bus) as client:
         for number, _ in enumerate(client, 1):
             if number in (1, 1000, 2000):
-                told = client.health()
-                assert told["received"] - told["waiting"] == number
-                assert told["status"] == "ok"
+                reported = client.health()
+                assert reported["received"] - reported["waiting"] == number
+                assert reported["status"] == "ok"
             if number == 2000:
                 break
 
@@ -98,9 +98,9 @@ def test_a_client_that_falls_behind_is_degraded_until_it_has_caught_up(bus: ws.B
         ws.Client(server.url, on_message=lambda message: let_go.wait(20), bus=bus) as client,
     ):
         until(lambda: client.health()["status"] == "degraded")
-        told = client.health()
-        assert (told["state"], told["received"], told["waiting"]) == ("connected", 5, 4)
-        assert 1.0 <= told["behind"] < 20
+        reported = client.health()
+        assert (reported["state"], reported["received"], reported["waiting"]) == ("connected", 5, 4)
+        assert 1.0 <= reported["behind"] < 20
         let_go.set()
         until(lambda: client.health()["status"] == "ok")
         assert client.health()["behind"] == 0.0
@@ -137,11 +137,11 @@ def test_why_a_client_ended_by_itself_is_in_health_without_secrets_and_a_close_i
         closed.close()
         for client in (once, exits):
             assert client.wait(5)
-    told = [client.health()["error"] or "" for client in (refused, once, exits)]
-    assert "/nowhere" in told[0]
-    assert "close_4000" in told[1]
-    assert "SystemExit" in told[2]
-    assert not any("S3cret" in one for one in told)
+    reported = [client.health()["error"] or "" for client in (refused, once, exits)]
+    assert "/nowhere" in reported[0]
+    assert "close_4000" in reported[1]
+    assert "SystemExit" in reported[2]
+    assert not any("S3cret" in one for one in reported)
     assert closed.health()["error"] is None
 
 
@@ -153,8 +153,8 @@ def test_health_in_a_forked_child_says_so(bus: ws.Bus) -> None:
             os.write(writing, json.dumps(client.health()).encode())
             os._exit(0)
         os.waitpid(child, 0)
-        told = json.loads(os.read(reading, 4096))
+        reported = json.loads(os.read(reading, 4096))
         os.close(reading)
         os.close(writing)
-        assert told == {"client_id": "a", "status": "degraded", "state": "forked", **NOTHING, **NONE_YET}
+        assert reported == {"client_id": "a", "status": "degraded", "state": "forked", **NOTHING, **NONE_YET}
         assert client.health()["status"] == "ok"

@@ -74,7 +74,7 @@ def test_a_link_that_is_cut_is_re_established(cut: str) -> None:
         assert until(lambda: not _relays())
 
 
-def _told(url: str, **options: Any) -> tuple[str, str]:
+def _reported(url: str, **options: Any) -> tuple[str, str]:
     client = Client(url, reconnect=False, bus=Bus(), **{"connect_timeout": 5.0, **options})
     with pytest.raises(ConnectionFailed) as caught:
         client.start(10.0)
@@ -85,14 +85,14 @@ def test_a_certificate_of_the_proxy_is_verified() -> None:
     """By the context of ssl=, and the error names the proxy."""
     serving, trusting = tls_contexts()
     with ConnectProxy(ssl=serving) as proxy:
-        text, cause = _told("ws://feed.example/", proxy=proxy.url, ssl=ssl.create_default_context())
+        text, cause = _reported("ws://feed.example/", proxy=proxy.url, ssl=ssl.create_default_context())
         start = f"the proxy localhost port {proxy.port} (from proxy=) cannot be reached: TLS with localhost failed: "
         assert text.startswith(f"{start}certificate verify failed")
         assert cause == "proxy"
         assert not proxy.targets
     with TcpServer(never_answers) as silent:
         url = f"https://localhost:{silent.port}"
-        assert _told("ws://feed.example/", proxy=url, ssl=trusting, connect_timeout=0.3)[1] == "timeout"
+        assert _reported("ws://feed.example/", proxy=url, ssl=trusting, connect_timeout=0.3)[1] == "timeout"
 
 
 def test_a_server_that_is_not_trusted_behind_the_proxy_leaves_nothing() -> None:
@@ -100,5 +100,5 @@ def test_a_server_that_is_not_trusted_behind_the_proxy_leaves_nothing() -> None:
     serving, trusting = tls_contexts()
     with WebSocketServer(echo, ssl=serving) as server, ConnectProxy(ssl=serving) as proxy:
         options = {"proxy": proxy.url, "ssl": trusting, "server_hostname": "feed.example"}
-        assert _told(server.url, **options)[1] == "tls"
+        assert _reported(server.url, **options)[1] == "tls"
         assert until(lambda: not _relays())

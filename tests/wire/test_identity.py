@@ -180,8 +180,8 @@ def test_a_monitor_that_starts_after_its_clients_has_their_state_in_its_first_fl
     with ws.Monitor("standard", reporter=_reporter(agent, bus, flush_interval=10), bus=bus) as monitor:
         assert monitor.reporter.flush()
         assert agent.wait_for(lambda agent: agent.metrics(UP) and len(agent.checks) >= 2, PATIENCE)
-    told = {one.tags: one.values for one in agent.metrics(UP)}
-    assert told == {("client:up", "worker:0"): (1,), ("client:down", "worker:0"): (0,)}
+    reported = {one.tags: one.values for one in agent.metrics(UP)}
+    assert reported == {("client:up", "worker:0"): (1,), ("client:down", "worker:0"): (0,)}
     blind = {one.tags[0] for one in agent.metrics("websocket.kpi.blind_s")}
     assert blind == {"client:up", "client:down", "scope:all"}
     assert {(one.tags[0], one.status) for one in agent.checks if one.name == "websocket.can_connect"} == {
@@ -255,6 +255,6 @@ def test_a_state_requested_during_the_end_is_followed_by_the_end(server: WebSock
 def test_the_reporters_own_gauges_carry_the_worker_and_its_counts_do_not(agent: DogStatsDReceiver, bus: ws.Bus) -> None:
     with _reporter(agent, bus):
         assert agent.wait_for(lambda agent: agent.metrics("websocket.reporter.packets"), PATIENCE)
-    told = {one.name.removeprefix("websocket.reporter."): one.tags for one in agent.metrics()}
-    assert told["series"] == told["flush_ms"] == ("worker:0",)
-    assert told["packets"] == told["bytes"] == ()
+    reported = {one.name.removeprefix("websocket.reporter."): one.tags for one in agent.metrics()}
+    assert reported["series"] == reported["flush_ms"] == ("worker:0",)
+    assert reported["packets"] == reported["bytes"] == ()

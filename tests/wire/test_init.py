@@ -96,7 +96,7 @@ def test_called_again_with_equal_arguments_it_is_the_same_monitor_which_runs(
 
 
 @pytest.mark.parametrize(
-    ("changed", "told"),
+    ("changed", "reported"),
     [
         ({"profile": "standard"}, "profile=Profile(name='financial', "),
         ({"kpis": False}, "kpis=True before, and with kpis=False now; a process has one Monitor"),
@@ -110,12 +110,12 @@ def test_called_again_with_equal_arguments_it_is_the_same_monitor_which_runs(
     ],
 )
 def test_with_other_arguments_it_raises_and_names_the_one_that_differs(
-    bus: ws.Bus, made: list[ws.Monitor], changed: dict[str, Any], told: str
+    bus: ws.Bus, made: list[ws.Monitor], changed: dict[str, Any], reported: str
 ) -> None:
     made.append(ws.init(**_arguments(bus)))
     with pytest.raises(ws.errors.ConfigurationError) as raised:
         ws.init(**(_arguments(bus) | changed))
-    assert str(raised.value).startswith(f"ws.init was called with {told}")
+    assert str(raised.value).startswith(f"ws.init was called with {reported}")
     assert made[0].running
 
 
@@ -214,27 +214,27 @@ def test_for_two_reporters_that_send_the_same_a_warning_names_both_and_their_pla
     bus: ws.Bus, caplog: pytest.LogCaptureFixture
 ) -> None:
     with _reporter(bus=bus) as first, _reporter(bus=bus) as second:
-        (told,) = _warnings(caplog)
-        assert told.startswith(f"{first!r} and {second!r} {TWICE}: every metric is counted twice. ")
-    assert f"started at {__file__}:" in told
+        (reported,) = _warnings(caplog)
+        assert reported.startswith(f"{first!r} and {second!r} {TWICE}: every metric is counted twice. ")
+    assert f"started at {__file__}:" in reported
 
 
 def test_for_two_monitors_there_is_one_warning(bus: ws.Bus, caplog: pytest.LogCaptureFixture) -> None:
     """By their reporters; by the Monitors if the reporters do not count the same, or are one."""
     with ws.Monitor(bus=bus), ws.Monitor(bus=bus):
-        (told,) = _warnings(caplog)
-        assert "<wsnova_statsd.StatsdReporter to " in told
+        (reported,) = _warnings(caplog)
+        assert "<wsnova_statsd.StatsdReporter to " in reported
     caplog.clear()
     with _reporter(bus=bus) as shared, ws.Monitor("standard", reporter=shared, bus=bus) as first:
         with ws.Monitor("financial", reporter=shared, bus=bus) as second:
-            (told,) = _warnings(caplog)
-            assert told.startswith(f"{first!r} and {second!r} {TWICE}: KPIs and alerts are sent twice. ")
+            (reported,) = _warnings(caplog)
+            assert reported.startswith(f"{first!r} and {second!r} {TWICE}: KPIs and alerts are sent twice. ")
         caplog.clear()
         with ws.Monitor("standard", reporter=shared, alerts=False, kpis=False, bus=bus):
             assert _warnings(caplog) == []
     with ws.Monitor("standard", reporter=_reporter(metrics=[], bus=bus), bus=bus), ws.Monitor(bus=bus):
-        (told,) = _warnings(caplog)
-        assert told.count("<wsnova_statsd.Monitor standard started at ") == 2
+        (reported,) = _warnings(caplog)
+        assert reported.count("<wsnova_statsd.Monitor standard started at ") == 2
 
 
 OTHERS: dict[str, dict[str, Any]] = {

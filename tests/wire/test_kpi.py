@@ -45,8 +45,8 @@ class Shifted:
 
 
 def _last(receiver: DogStatsDReceiver, name: str, tag: str = "scope:all") -> int | None:
-    told = [one.status for one in receiver.checks if one.name == name and one.tags == (tag, "worker:0")]
-    return told[-1] if told else None
+    reported = [one.status for one in receiver.checks if one.name == name and one.tags == (tag, "worker:0")]
+    return reported[-1] if reported else None
 
 
 def test_a_server_that_fails_and_recovers_is_seen_in_gauges_and_checks(receiver: DogStatsDReceiver) -> None:
@@ -84,8 +84,8 @@ def test_a_server_that_fails_and_recovers_is_seen_in_gauges_and_checks(receiver:
         reports = [{row.key: row.value for row in tracker.report(client_id)} for client_id in (None, "a")]
         assert reports[0]["time_to_reconnect_s"] == reports[1]["time_to_reconnect_s"] == back
         assert reports[0]["blind_s"] == pytest.approx(back, abs=2.0)
-        told = {f"websocket.kpi.{key}" for key in ("connection_time_ms", "time_to_reconnect_s", "blind_s")}
-        assert receiver.wait_for(lambda r: told <= {one.name for one in r.metrics()}, PATIENCE)
+        reported = {f"websocket.kpi.{key}" for key in ("connection_time_ms", "time_to_reconnect_s", "blind_s")}
+        assert receiver.wait_for(lambda r: reported <= {one.name for one in r.metrics()}, PATIENCE)
         clock.ahead = 310 * 10**9
         client.reconnect()  # enough to judge by
         assert seen(can_connect=0, health=0)

@@ -263,13 +263,13 @@ def test_raw_is_what_came_byte_for_byte(listen: Listen, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "told"),
+    ("url", "reported"),
     [
         ("ws://127.0.0.1:{refusing}/nothing", "the server answered"),
         ("wss://localhost:{secure}/", "TLS with localhost failed"),
     ],
 )
-def test_what_no_retry_fixes_ends_it_in_a_sentence(listen: Listen, url: str, told: str) -> None:
+def test_what_no_retry_fixes_ends_it_in_a_sentence(listen: Listen, url: str, reported: str) -> None:
     """Status 1; the table is still printed."""
     from websockets.http11 import Response
 
@@ -284,7 +284,7 @@ def test_what_no_retry_fixes_ends_it_in_a_sentence(listen: Listen, url: str, tol
         assert listener.ended() == 1
     last = listener.err.splitlines()[-1]
     assert last.startswith("wsnova-statsd listen: ")
-    assert told in last or "404" in last
+    assert reported in last or "404" in last
     assert "in all," in listener.err
 
 

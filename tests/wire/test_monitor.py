@@ -36,7 +36,7 @@ def _connected(times: int, agent: DogStatsDReceiver) -> bool:
     return agent.count("websocket.connection.completed") == times
 
 
-def _heard(bus: ws.Bus) -> int:
+def _observed(bus: ws.Bus) -> int:
     return len(bus.list_handlers())
 
 
@@ -57,7 +57,7 @@ def test_one_object_has_every_part_and_each_reports(
         assert agent.wait_for(lambda agent: agent.metrics("websocket.system.threads"), 20.0), agent.counts()
         rows = {row.key: row for row in monitor.kpis.report("md-1")}
     agent.stop()
-    assert _heard(bus) == 0
+    assert _observed(bus) == 0
     assert "Connection established in 12.0ms" in caplog.messages
     assert 'client_id="md-1"' in page
     assert rows["connection_time_ms"].value == 12.0
@@ -72,10 +72,10 @@ def test_one_object_has_every_part_and_each_reports(
 def test_what_is_switched_off_is_absent(agent: DogStatsDReceiver, bus: ws.Bus) -> None:
     """With everything off the reporter is alone on the bus."""
     with _reporter(agent, bus) as alone:
-        expected = _heard(bus)
+        expected = _observed(bus)
     del alone
     with ws.Monitor("standard", reporter=_reporter(agent, bus), alerts=False, kpis=False, bus=bus) as monitor:
-        assert _heard(bus) == expected
+        assert _observed(bus) == expected
         assert (monitor.kpis, monitor.system, monitor.prometheus, monitor.log) == (None, None, None, None)
         assert monitor.alerts.rules == []
 
@@ -113,7 +113,7 @@ def test_a_port_that_is_taken_starts_nothing(agent: DogStatsDReceiver, bus: ws.B
         with pytest.raises(ws.errors.ConfigurationError, match=str(port)):
             monitor.start()
         assert not reporter.running
-        assert _heard(bus) == 0
+        assert _observed(bus) == 0
     with monitor:  # once the port is free
         assert monitor.prometheus is not None
         assert monitor.prometheus.port == port
@@ -122,7 +122,7 @@ def test_a_port_that_is_taken_starts_nothing(agent: DogStatsDReceiver, bus: ws.B
 def test_nothing_starts_in_the_constructor(agent: DogStatsDReceiver, bus: ws.Bus) -> None:
     before = threading.active_count()
     ws.Monitor("standard", reporter=_reporter(agent, bus), system=True, prometheus_port=0, log=True, bus=bus)
-    assert (threading.active_count(), _heard(bus)) == (before, 0)
+    assert (threading.active_count(), _observed(bus)) == (before, 0)
 
 
 def test_two_monitors_do_not_disturb_each_other(agent: DogStatsDReceiver, bus: ws.Bus) -> None:
@@ -186,7 +186,7 @@ def test_a_monitor_made_of_variables(agent: DogStatsDReceiver, bus: ws.Bus, monk
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "reported"),
     [
         ({"profile": "fast"}, "profile is 'fast'; allowed: financial, standard, lightweight, a ws.Profile"),
         ({"kpis": 3}, "kpis must be True or False, got 3"),
@@ -204,10 +204,10 @@ def test_a_monitor_made_of_variables(agent: DogStatsDReceiver, bus: ws.Bus, monk
         ({"alerts": [3]}, "alerts contains 3; pass rules such as ws.alerts.SlowProcessing()"),
     ],
 )
-def test_an_unusable_variable_is_refused_at_once(arguments: dict[str, Any], told: str) -> None:
+def test_an_unusable_variable_is_refused_at_once(arguments: dict[str, Any], reported: str) -> None:
     with pytest.raises(ws.errors.ConfigurationError) as raised:
         ws.Monitor(**arguments)
-    assert str(raised.value) == told
+    assert str(raised.value) == reported
 
 
 def test_an_argument_that_from_env_does_not_know_is_refused() -> None:
@@ -254,7 +254,7 @@ def test_a_signals_handler_may_stop_a_monitor_during_its_start_and_stop(bus: ws.
 
         def check(line: int) -> None:
             assert monitors[-1].stop()
-            assert _heard(bus) == 0
+            assert _observed(bus) == 0
 
         assert at_every_line("wsnova_statsd/monitor.py", make, check) > 20
 

@@ -80,7 +80,7 @@ def _client(url: str, **options: Any) -> Client:
     return Client(url, reconnect=False, bus=Bus(), connect_timeout=5.0, **options)
 
 
-def _told(url: str, **options: Any) -> tuple[str, str]:
+def _reported(url: str, **options: Any) -> tuple[str, str]:
     with pytest.raises(ConnectionFailed) as caught:
         _client(url, **options).start(5.0)
     return str(caught.value), caught.value.cause
@@ -148,7 +148,7 @@ def test_squid_refuses_with_its_own_sentences(squid: tuple[int, int]) -> None:
         ),
         ("me:hunter2@", nobody, away),
     ):
-        assert _told(url, proxy=f"http://{user}127.0.0.1:{squid[0]}") == (text, "proxy")
+        assert _reported(url, proxy=f"http://{user}127.0.0.1:{squid[0]}") == (text, "proxy")
 
 
 # HAProxy
@@ -210,9 +210,12 @@ def test_haproxy_ends_tls_for_a_client_certificate(haproxy: tuple[int, int, trus
     )
     trusting = tls_contexts()[1]
     start = "TLS with localhost failed: the server"
-    assert _told(url, ssl=trusting) == (
+    assert _reported(url, ssl=trusting) == (
         f"{start} asks for a client certificate: certificate required; {remedy}",
         "tls",
     )
     trustme.CA().issue_cert("client.example").configure_cert(trusting)
-    assert _told(url, ssl=trusting) == (f"{start} does not trust the issuer of the client certificate; {remedy}", "tls")
+    assert _reported(url, ssl=trusting) == (
+        f"{start} does not trust the issuer of the client certificate; {remedy}",
+        "tls",
+    )

@@ -118,13 +118,13 @@ def test_scrapes_while_threads_emit_end_at_what_was_emitted(bus: ws.Bus, reporte
     threads = [threading.Thread(target=emit, args=(number,)) for number in range(6)]
     for thread in threads:
         thread.start()
-    told = [0.0]
+    reported = [0.0]
     while any(thread.is_alive() for thread in threads):
-        told.append(_total(_scrape(reporter.port), COUNT))
+        reported.append(_total(_scrape(reporter.port), COUNT))
     for thread in threads:
         thread.join()
     text = _scrape(reporter.port)
-    assert told == sorted(told)
+    assert reported == sorted(reported)
     assert _total(text, COUNT) == _total(text, "websockex_nova_message_received_size_count") == 18_000
     assert _total(text, "websockex_nova_message_received_size_sum") == 6 * sum(range(3_000))
 

@@ -33,7 +33,7 @@ CALLS: dict[str, tuple[Callable[[ws.Client], object], type[Exception], str]] = {
 @pytest.mark.parametrize("call", CALLS)
 def test_what_a_call_raises_is_handled_and_not_passed_to_on_error(call: str) -> None:
     """Each failure of a call is one error event and its recovery; the caller gets the exception."""
-    run, raised, told = CALLS[call]
+    run, raised, reported = CALLS[call]
     feed, seen = Feed(), list[Exception]()
     feed.policy["a"] = ["ok", "refuse"] if call == "unsubscribe" else "refuse"
     options: dict[str, Any] = {"on_error": seen.append, "on_message": lambda message: None}
@@ -44,7 +44,7 @@ def test_what_a_call_raises_is_handled_and_not_passed_to_on_error(call: str) -> 
             client.send({"type": "first"})
         with pytest.raises(raised):
             run(client)
-        assert [" ".join(one) for one in faults(log)] == [told]
+        assert [" ".join(one) for one in faults(log)] == [reported]
     assert seen == []
 
 

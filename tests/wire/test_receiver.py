@@ -196,17 +196,17 @@ def test_a_burst_is_received_whole(tmp_path: Path) -> None:
 def test_many_senders_and_readers_at_once_lose_nothing(tmp_path: Path) -> None:
     """Senders, waiting readers and the reading thread share the store: sent == counted."""
     with DogStatsDReceiver(str(tmp_path / "dsd.socket")) as receiver:
-        told: list[bool] = []
+        reported: list[bool] = []
         threads = [threading.Thread(target=_send, args=(receiver, *[b"a:1|c|#t:%d" % n] * 300)) for n in range(4)]
         threads += [
-            threading.Thread(target=lambda: told.append(receiver.wait_for(lambda r: r.count("a") == 1200, 20)))
+            threading.Thread(target=lambda: reported.append(receiver.wait_for(lambda r: r.count("a") == 1200, 20)))
             for _ in range(2)
         ]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join(30)
-        assert told == [True, True]
+        assert reported == [True, True]
         assert [receiver.count("a", {"t": n}) for n in range(4)] == [300.0] * 4
 
 

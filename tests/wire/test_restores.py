@@ -145,9 +145,9 @@ def test_a_protocol_that_raises_costs_its_own_channel_only(feed: Feed, monkeypat
         protocol.faulty = False
         assert _restored(log, 4)
         assert client.confirmed == ["a", "b"]
-        told = faults(log)
-        assert told[0] == ("protocol", "error", "continued")
-        assert set(told[1:]) == {("subscription", "error", "restored")}
+        reported = faults(log)
+        assert reported[0] == ("protocol", "error", "continued")
+        assert set(reported[1:]) == {("subscription", "error", "restored")}
         with pytest.raises(errors.ConfigurationError, match="not hashable"):
             client.subscribe(["c"])
 

@@ -25,10 +25,10 @@ GOODBYE = server_frame(CLOSE, (1000).to_bytes(2, "big"))
 SUMS = (ws.events.MESSAGE_BATCH_PROCESSED, ws.events.MESSAGE_PROCESS_SLOW, ws.events.ERROR_OCCURRED)
 
 
-@pytest.fixture(params=[False, True], ids=["in bulk", "each told"])
-def told(request: pytest.FixtureRequest) -> dict[str, Any]:
+@pytest.fixture(params=[False, True], ids=["in bulk", "each emitted"])
+def reported(request: pytest.FixtureRequest) -> dict[str, Any]:
     """The options without, or with, events of single messages."""
-    return {"heard": (*SUMS, ws.events.MESSAGE_RECEIVED), "profile": ws.FINANCIAL} if request.param else {}
+    return {"observed": (*SUMS, ws.events.MESSAGE_RECEIVED), "profile": ws.FINANCIAL} if request.param else {}
 
 
 def _frames(messages: Sequence[str | bytes]) -> bytes:
@@ -39,7 +39,7 @@ def _frames(messages: Sequence[str | bytes]) -> bytes:
 
 @contextmanager
 def _sent(
-    messages: Sequence[str | bytes], then: bytes = GOODBYE, heard: Sequence[str] = SUMS, **options: Any
+    messages: Sequence[str | bytes], then: bytes = GOODBYE, observed: Sequence[str] = SUMS, **options: Any
 ) -> Iterator[tuple[ws.Client, EventLog, ws.Bus]]:
     """A client, not yet started, of a server that sends all this at once."""
 
@@ -49,7 +49,7 @@ def _sent(
         connection.wait_closed()
 
     bus = ws.Bus()
-    with TcpServer(script) as server, capture_events(*heard, bus=bus) as log:
+    with TcpServer(script) as server, capture_events(*observed, bus=bus) as log:
         options = {"protocol": ws.JsonProtocol(), "reconnect": False, **options}
         client = ws.Client(server.url, bus=bus, **options)
         try:
@@ -59,19 +59,19 @@ def _sent(
 
 
 def _sum(log: EventLog, measurement: str) -> int:
-    told = log.of(ws.events.MESSAGE_BATCH_PROCESSED)
-    return sum(one.measurements[measurement] for one in told if one.metadata["direction"] == "received")
+    reported = log.of(ws.events.MESSAGE_BATCH_PROCESSED)
+    return sum(one.measurements[measurement] for one in reported if one.metadata["direction"] == "received")
 
 
-@pytest.mark.parametrize("heard", [SUMS, (ws.events.ERROR_OCCURRED,)], ids=["timed", "unheard"])
-def test_each_message_is_delivered_once_and_in_order(heard: Sequence[str]) -> None:
+@pytest.mark.parametrize("observed", [SUMS, (ws.events.ERROR_OCCURRED,)], ids=["timed", "unheard"])
+def test_each_message_is_delivered_once_and_in_order(observed: Sequence[str]) -> None:
     got: list[int] = []
-    with _sent(MANY, heard=heard, on_message=lambda message: got.append(message["n"])) as (client, log, _bus):
+    with _sent(MANY, observed=observed, on_message=lambda message: got.append(message["n"])) as (client, log, _bus):
         client.start()
         assert client.wait(10)
     assert got == [*range(N)]
-    assert _sum(log, "count") == (N if heard is SUMS else 0)
-    assert _sum(log, "total_size") == (sum(map(len, MANY)) if heard is SUMS else 0)
+    assert _sum(log, "count") == (N if observed is SUMS else 0)
+    assert _sum(log, "total_size") == (sum(map(len, MANY)) if observed is SUMS else 0)
 
 
 @pytest.mark.parametrize("how", ["on_message", "loop"])
@@ -82,7 +82,7 @@ def test_all_five_events_of_a_message_are_emitted_before_those_of_the_next(how: 
     sizes = [*map(len, GROWING)]
     options: dict[str, Any] = {"on_message": lambda message: None} if how == "on_message" else {}
     with (
-        _sent(GROWING, heard=names, profile=ws.FINANCIAL, **options) as (client, log, bus),
+        _sent(GROWING, observed=names, profile=ws.FINANCIAL, **options) as (client, log, bus),
         capture_metrics(bus=bus) as metrics,
     ):
         client.start()
@@ -96,25 +96,25 @@ def test_all_five_events_of_a_message_are_emitted_before_those_of_the_next(how: 
     assert [one.measurements["size"] for one in log.of(names[2])] == sizes
 
 
-def test_a_loop_gets_each_message_once_and_in_order(told: dict[str, Any]) -> None:
-    with _sent(MANY, **told) as (client, log, _bus):
+def test_a_loop_gets_each_message_once_and_in_order(reported: dict[str, Any]) -> None:
+    with _sent(MANY, **reported) as (client, log, _bus):
         client.start()
         assert [message["n"] for message in client] == [*range(N)]
     assert (_sum(log, "count"), _sum(log, "total_size")) == (N, sum(map(len, MANY)))
 
 
-def test_text_and_binary_may_alternate(told: dict[str, Any]) -> None:
+def test_text_and_binary_may_alternate(reported: dict[str, Any]) -> None:
     mixed = [MANY[index] if index % 7 else bytes([index % 256]) for index in range(N)]
     got: list[Any] = []
-    with _sent(mixed, **told, on_message=got.append) as (client, log, _bus):
+    with _sent(mixed, **reported, on_message=got.append) as (client, log, _bus):
         client.start()
         assert client.wait(10)
     assert got == [json.loads(one) if isinstance(one, str) else one for one in mixed]
     assert (_sum(log, "count"), _sum(log, "total_size")) == (N, sum(map(len, mixed)))
 
 
-def test_a_loop_that_is_left_leaves_the_rest_for_the_next_one(told: dict[str, Any]) -> None:
-    with _sent(MANY, **told) as (client, log, _bus):
+def test_a_loop_that_is_left_leaves_the_rest_for_the_next_one(reported: dict[str, Any]) -> None:
+    with _sent(MANY, **reported) as (client, log, _bus):
         client.start()
         got = []
         for message in client:
@@ -127,7 +127,7 @@ def test_a_loop_that_is_left_leaves_the_rest_for_the_next_one(told: dict[str, An
     assert _sum(log, "count") == N
 
 
-def test_a_handler_that_closes_the_client_gets_no_more_messages(told: dict[str, Any]) -> None:
+def test_a_handler_that_closes_the_client_gets_no_more_messages(reported: dict[str, Any]) -> None:
     got: list[int] = []
 
     def on_message(message: Any) -> None:
@@ -135,7 +135,7 @@ def test_a_handler_that_closes_the_client_gets_no_more_messages(told: dict[str, 
         if message["n"] == 40:
             client.close(0.5)
 
-    with _sent(MANY, **told, on_message=on_message) as (client, log, _bus):
+    with _sent(MANY, **reported, on_message=on_message) as (client, log, _bus):
         client.start()
         assert client.wait(10)
         assert until(lambda: _sum(log, "count") == 41)
@@ -143,11 +143,11 @@ def test_a_handler_that_closes_the_client_gets_no_more_messages(told: dict[str, 
     assert _sum(log, "count") == 41
 
 
-def test_what_cannot_be_decoded_costs_itself_only(told: dict[str, Any]) -> None:
+def test_what_cannot_be_decoded_costs_itself_only(reported: dict[str, Any]) -> None:
     bad = {0, 1, 77, N - 1}
     broken = ["{" if index in bad else one for index, one in enumerate(MANY)]
     got: list[int] = []
-    with _sent(broken, **told, on_message=lambda message: got.append(message["n"])) as (client, log, _bus):
+    with _sent(broken, **reported, on_message=lambda message: got.append(message["n"])) as (client, log, _bus):
         client.start()
         assert client.wait(10)
     assert got == [number for number in range(N) if number not in bad]
@@ -156,17 +156,21 @@ def test_what_cannot_be_decoded_costs_itself_only(told: dict[str, Any]) -> None:
     assert _sum(log, "total_size") == sum(map(len, broken))
 
 
-def test_nothing_after_a_text_that_is_no_utf_8_is_delivered(told: dict[str, Any]) -> None:
+def test_nothing_after_a_text_that_is_no_utf_8_is_delivered(reported: dict[str, Any]) -> None:
     """RFC 6455, sections 7.1.7 and 8.1."""
     frames = _frames(MANY[:50]) + server_frame(TEXT, b'"\xff"') + _frames(MANY[50:])
     got: list[int] = []
-    with _sent([], **told, then=frames, on_message=lambda message: got.append(message["n"])) as (client, _log, _bus):
+    with _sent([], **reported, then=frames, on_message=lambda message: got.append(message["n"])) as (
+        client,
+        _log,
+        _bus,
+    ):
         client.start()
         assert client.wait(10)
     assert got == [*range(50)]
 
 
-def test_a_handler_that_raises_is_an_error_event_and_the_next_message_comes(told: dict[str, Any]) -> None:
+def test_a_handler_that_raises_is_an_error_event_and_the_next_message_comes(reported: dict[str, Any]) -> None:
     got: list[int] = []
 
     def on_message(message: Any) -> None:
@@ -174,7 +178,7 @@ def test_a_handler_that_raises_is_an_error_event_and_the_next_message_comes(told
         if message["n"] % 50 == 49:
             raise IndexError("from the handler")
 
-    with _sent(MANY, **told, on_message=on_message) as (client, log, _bus):
+    with _sent(MANY, **reported, on_message=on_message) as (client, log, _bus):
         client.start()
         assert client.wait(10)
     assert got == [*range(N)]
@@ -183,7 +187,7 @@ def test_a_handler_that_raises_is_an_error_event_and_the_next_message_comes(told
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_handler_that_ends_its_thread_is_counted_with_its_message(told: dict[str, Any]) -> None:
+def test_a_handler_that_ends_its_thread_is_counted_with_its_message(reported: dict[str, Any]) -> None:
     """SystemExit ends the client, and its message was processed with an error, like any that raises."""
     got: list[int] = []
     owners = list[threading.Thread]()
@@ -194,7 +198,7 @@ def test_a_handler_that_ends_its_thread_is_counted_with_its_message(told: dict[s
             owners.append(threading.current_thread())
             sys.exit("enough")
 
-    with _sent(MANY, **told, on_message=on_message) as (client, log, _bus):
+    with _sent(MANY, **reported, on_message=on_message) as (client, log, _bus):
         client.start()
         assert client.wait(10)
         owners[0].join(10)  # the end of a thread by an exception is reported to the test that runs then
@@ -202,9 +206,9 @@ def test_a_handler_that_ends_its_thread_is_counted_with_its_message(told: dict[s
     assert (_sum(log, "count"), _sum(log, "errors")) == (401, 1)
 
 
-def test_slow_messages_are_emitted_each_with_its_own_time(told: dict[str, Any]) -> None:
+def test_slow_messages_are_emitted_each_with_its_own_time(reported: dict[str, Any]) -> None:
     """slow_after is 20 ms; three messages of 500 take longer, one of them raises."""
-    told["profile"] = told.get("profile", ws.STANDARD).replace(slow_after=0.02)
+    reported["profile"] = reported.get("profile", ws.STANDARD).replace(slow_after=0.02)
 
     def on_message(message: Any) -> None:
         if message["n"] in (10, 11, 300):
@@ -212,7 +216,7 @@ def test_slow_messages_are_emitted_each_with_its_own_time(told: dict[str, Any]) 
         if message["n"] == 300:
             raise ValueError("slow, and raises")
 
-    with _sent(MANY, **told, on_message=on_message) as (client, log, _bus):
+    with _sent(MANY, **reported, on_message=on_message) as (client, log, _bus):
         client.start()
         assert client.wait(10)
     slow = log.of(ws.events.MESSAGE_PROCESS_SLOW)
@@ -225,9 +229,9 @@ def test_slow_messages_are_emitted_each_with_its_own_time(told: dict[str, Any]) 
     assert _sum(log, "process_time") >= sum(one.measurements["duration"] for one in slow)
 
 
-def test_a_loop_that_is_left_from_a_slow_body_emits_it(told: dict[str, Any]) -> None:
-    told["profile"] = told.get("profile", ws.STANDARD).replace(slow_after=0.02)
-    with _sent(MANY, **told) as (client, log, _bus):
+def test_a_loop_that_is_left_from_a_slow_body_emits_it(reported: dict[str, Any]) -> None:
+    reported["profile"] = reported.get("profile", ws.STANDARD).replace(slow_after=0.02)
+    with _sent(MANY, **reported) as (client, log, _bus):
         client.start()
         for message in client:
             if message["n"] == 400:
@@ -240,13 +244,13 @@ def test_a_loop_that_is_left_from_a_slow_body_emits_it(told: dict[str, Any]) -> 
 
 
 def test_a_handler_attached_in_a_callback_gets_the_next_message() -> None:
-    heard: list[Any] = []
+    observed: list[Any] = []
     got: list[int] = []
 
     def on_message(message: Any) -> None:
         got.append(message["n"])
         if message["n"] == 99:
-            bus.attach("late", ws.events.MESSAGE_RECEIVED, lambda *event: heard.append(event))
+            bus.attach("late", ws.events.MESSAGE_RECEIVED, lambda *event: observed.append(event))
         elif message["n"] == 199:
             bus.detach("late")
 
@@ -254,7 +258,7 @@ def test_a_handler_attached_in_a_callback_gets_the_next_message() -> None:
         client.start()
         assert client.wait(10)
     assert got == [*range(N)]
-    assert len(heard) == 100
+    assert len(observed) == 100
     assert _sum(log, "count") == N
 
 
@@ -286,7 +290,7 @@ def test_an_answer_after_many_messages_is_found_from_a_handler() -> None:
     assert len(got) == N + 1
 
 
-def test_a_child_that_is_forked_in_a_handler_gets_none_of_the_rest(told: dict[str, Any]) -> None:
+def test_a_child_that_is_forked_in_a_handler_gets_none_of_the_rest(reported: dict[str, Any]) -> None:
     reader, writer = os.pipe()
     got: list[int] = []
     children: list[int] = []
@@ -299,7 +303,7 @@ def test_a_child_that_is_forked_in_a_handler_gets_none_of_the_rest(told: dict[st
             if not child:  # long enough for it to go on, if it would
                 threading.Timer(0.3, lambda: (os.write(writer, bytes([len(got) - 41])), os._exit(0))).start()
 
-    with _sent(MANY, **told, on_message=on_message) as (client, log, _bus):
+    with _sent(MANY, **reported, on_message=on_message) as (client, log, _bus):
         client.start()
         assert client.wait(10)
     assert got == [*range(N)]
@@ -308,7 +312,7 @@ def test_a_child_that_is_forked_in_a_handler_gets_none_of_the_rest(told: dict[st
     assert _sum(log, "count") == N
 
 
-def test_the_sums_of_a_long_run_are_emitted_every_second(told: dict[str, Any]) -> None:
+def test_the_sums_of_a_long_run_are_emitted_every_second(reported: dict[str, Any]) -> None:
     """The last 5,000 of 12,000 messages come in one read or two, and take two seconds: none of them is slow."""
     messages = [f"{10_000_000 + number}" for number in range(12_000)]
 
@@ -318,7 +322,7 @@ def test_the_sums_of_a_long_run_are_emitted_every_second(told: dict[str, Any]) -
             while time.perf_counter() < until:
                 pass
 
-    with _sent(messages, **told, on_message=work) as (client, log, _bus):
+    with _sent(messages, **reported, on_message=work) as (client, log, _bus):
         client.start()
         assert client.wait(30)
     windows = [one.measurements["window"] for one in log.of(ws.events.MESSAGE_BATCH_PROCESSED)]
@@ -327,7 +331,7 @@ def test_the_sums_of_a_long_run_are_emitted_every_second(told: dict[str, Any]) -
     assert max(windows) < 0.8 * sum(windows)
 
 
-def test_what_is_due_gets_its_turn_while_many_messages_wait(told: dict[str, Any]) -> None:
+def test_what_is_due_gets_its_turn_while_many_messages_wait(reported: dict[str, Any]) -> None:
     """A channel that is refused on the second link is requested again a second later, between messages that
     came in one read and take two."""
     asked_again = threading.Event()
@@ -351,8 +355,8 @@ def test_what_is_due_gets_its_turn_while_many_messages_wait(told: dict[str, Any]
         before.append(not asked_again.is_set())
 
     bus = ws.Bus()
-    with TcpServer(script) as server, capture_events(*told.pop("heard", SUMS), bus=bus):
-        profile = told.pop("profile", ws.STANDARD).replace(first_retry=0.01)
+    with TcpServer(script) as server, capture_events(*reported.pop("observed", SUMS), bus=bus):
+        profile = reported.pop("profile", ws.STANDARD).replace(first_retry=0.01)
         with ws.Client(server.url, profile=profile, on_message=on_message, subscriptions=["a"], bus=bus) as client:
             assert asked_again.wait(10)
             client.close(0.5)

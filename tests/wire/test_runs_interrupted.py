@@ -46,7 +46,7 @@ class _Interrupted(ws.JsonProtocol):
 @pytest.mark.parametrize("profile", [ws.STANDARD, ws.FINANCIAL], ids=["runs", "one by one"])
 def test_a_loop_interrupted_while_a_message_is_decoded_loses_none(profile: ws.Profile) -> None:
     got: list[int] = []
-    with _sent(MANY, heard=[ws.events.MESSAGE_RECEIVED], profile=profile, protocol=_Interrupted()) as (client, *_):
+    with _sent(MANY, observed=[ws.events.MESSAGE_RECEIVED], profile=profile, protocol=_Interrupted()) as (client, *_):
         client.start()
         with pytest.raises(KeyboardInterrupt):
             _collect(client, got)
@@ -104,7 +104,7 @@ def test_a_client_closed_by_on_error_gets_no_more_messages() -> None:
 
     with _sent(
         broken,
-        heard=[ws.events.MESSAGE_RECEIVED],
+        observed=[ws.events.MESSAGE_RECEIVED],
         profile=ws.FINANCIAL,
         client_id="closed-by-on-error",
         on_message=lambda message: got.append(message["n"]),
@@ -119,15 +119,15 @@ def test_a_client_closed_by_on_error_gets_no_more_messages() -> None:
 def test_what_came_before_a_breach_may_be_answered_by_a_slow_handler() -> None:
     """The keeper reads on meanwhile; the link is ended for the breach once the last message is processed."""
     some, kept = MANY[:10], threading.Event()
-    heard: list[tuple[int, bytes]] = []
+    observed: list[tuple[int, bytes]] = []
 
     def script(connection: Connection) -> None:
         connection.accept_upgrade()
         connection.send(_frames(some) + server_frame(0x3, b""))  # a reserved opcode
         kept.wait(10)
         connection.send(_frames(some))
-        while not heard or heard[-1][0] != CLOSE:
-            heard.append(connection.read_frame())
+        while not observed or observed[-1][0] != CLOSE:
+            observed.append(connection.read_frame())
 
     def on_message(message: Any) -> None:
         link: Any = client._lifecycle and client._lifecycle.connection.link
@@ -142,5 +142,5 @@ def test_what_came_before_a_breach_may_be_answered_by_a_slow_handler() -> None:
         client = ws.Client(server.url, protocol=ws.JsonProtocol(), on_message=on_message, reconnect=False, bus=ws.Bus())
         client.start()
         assert client.wait(10)
-        assert until(lambda: bool(heard) and heard[-1][0] == CLOSE)
-    assert heard == [*((TEXT, str(n).encode()) for n in range(10)), (CLOSE, (1002).to_bytes(2, "big"))]
+        assert until(lambda: bool(observed) and observed[-1][0] == CLOSE)
+    assert observed == [*((TEXT, str(n).encode()) for n in range(10)), (CLOSE, (1002).to_bytes(2, "big"))]

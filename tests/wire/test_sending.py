@@ -32,7 +32,7 @@ def _faults(log: EventLog) -> list[tuple[str, str]]:
     return [(one.metadata["error_type"], one.metadata["severity"]) for one in log.of(events.ERROR_OCCURRED)]
 
 
-def _told(client: ws.Client, log: EventLog) -> dict[str, int]:
+def _reported(client: ws.Client, log: EventLog) -> dict[str, int]:
     """The sums of everything that was sent; they are all emitted once the client is closed."""
     client.close()
     sums = {"count": 0, "errors": 0, "total_size": 0}
@@ -104,7 +104,7 @@ def test_a_rate_limit_that_does_not_wait_raises() -> None:
         assert _faults(log) == [("rate_limit", "warning")] * 2
         assert [one.metadata["action"] for one in log.of(events.ERROR_HANDLED)] == ["raised"] * 2
         assert server.wait_for(lambda: len(server.received) == 3)
-        assert _told(client, log)["count"] == 3
+        assert _reported(client, log)["count"] == 3
         assert server.received == ["0", "1", "2"]
 
 
@@ -142,7 +142,7 @@ def test_large_messages_of_many_threads_arrive_whole() -> None:
         list(pool.map(client.send_text, texts))
         assert server.wait_for(lambda: len(server.received) == 80, timeout=20.0)
         assert sorted(map(str, server.received)) == sorted(texts)
-        assert _told(client, log) == {"count": 80, "errors": 0, "total_size": sum(map(len, texts))}
+        assert _reported(client, log) == {"count": 80, "errors": 0, "total_size": sum(map(len, texts))}
 
 
 def test_a_send_error_is_raised_and_is_one_fault_of_its_connection() -> None:
@@ -166,7 +166,7 @@ def test_a_send_error_is_raised_and_is_one_fault_of_its_connection() -> None:
         assert _faults(log) == [("connection", "critical")]
         assert log.count(events.CONNECTION_DISCONNECTED) == 1
         sent = log.count(events.MESSAGE_SENT)
-        sums = _told(client, log)
+        sums = _reported(client, log)
         assert sums["count"] - sums["errors"] == sent
 
 
@@ -181,7 +181,7 @@ def test_a_peer_that_reads_nothing_ends_the_connection_and_not_the_caller() -> N
         assert time.monotonic() - began < 3.0
         assert log.wait_for(events.CONNECTION_RECONNECT_SUCCESS)
         client.close(timeout=0.3)
-        assert (log.count(events.MESSAGE_SENT), _told(client, log)["errors"]) == (0, 1)
+        assert (log.count(events.MESSAGE_SENT), _reported(client, log)["errors"]) == (0, 1)
         assert log.of(events.CONNECTION_DISCONNECTED)[0].metadata["reason"] in ("error", "ping_timeout")
 
 
@@ -205,7 +205,7 @@ def test_what_cannot_be_written_is_the_callers_error_only(message: Any) -> None:
         assert [one.metadata["result"] for one in log.of(events.MESSAGE_ENCODE_COMPLETED)] == ["error"]
         client.send("fine")
         assert server.wait_for(lambda: server.received == ['"fine"'])
-        sums = _told(client, log)
+        sums = _reported(client, log)
         assert (sums["count"], sums["errors"]) == (2, 1)
 
 

@@ -79,7 +79,7 @@ class _Socks:
             back.join()
 
 
-def _told(url: str, **options: Any) -> tuple[str, str]:
+def _reported(url: str, **options: Any) -> tuple[str, str]:
     client = Client(url, reconnect=False, bus=Bus(), **{"connect_timeout": 5.0, **options})
     with pytest.raises(ConnectionFailed) as caught:
         client.start(10.0)
@@ -137,7 +137,7 @@ def test_an_address_is_requested_as_one(monkeypatch: pytest.MonkeyPatch) -> None
 def test_a_refusal_has_its_own_sentence(reply: int, word: str, remedy: str) -> None:
     """With the proxy's name and the cause `proxy`."""
     with TcpServer(_Socks(reply=reply)) as proxy:
-        assert _told("ws://feed.example/", proxy=f"socks5://127.0.0.1:{proxy.port}") == (
+        assert _reported("ws://feed.example/", proxy=f"socks5://127.0.0.1:{proxy.port}") == (
             f"the proxy 127.0.0.1 port {proxy.port} (from proxy=) refused the connection by SOCKS5: {word}; {remedy}",
             "proxy",
         )
@@ -155,7 +155,7 @@ def test_credentials_that_are_missing_or_wrong_are_the_proxys_fault() -> None:
     wants = _Socks(credentials=("me", "another"))
     for script, user in ((wants, ""), (wants, f"me:{SECRET}@"), (ends, ""), (speaks_http, "")):
         with TcpServer(script) as proxy:
-            text, cause = _told("ws://feed.example/", proxy=f"socks5://{user}127.0.0.1:{proxy.port}")
+            text, cause = _reported("ws://feed.example/", proxy=f"socks5://{user}127.0.0.1:{proxy.port}")
         assert cause == "proxy"
         assert text.startswith(f"the proxy 127.0.0.1 port {proxy.port} (from proxy=) ")
 
@@ -165,7 +165,7 @@ def test_a_silent_proxy_ends_at_the_deadline() -> None:
     with TcpServer(never_answers) as proxy:
         began = time.monotonic()
         url = f"socks5://127.0.0.1:{proxy.port}"
-        assert _told("ws://feed.example/", proxy=url, connect_timeout=0.5)[1] == "timeout"
+        assert _reported("ws://feed.example/", proxy=url, connect_timeout=0.5)[1] == "timeout"
         assert 0.5 <= time.monotonic() - began < 0.5 + LATE
         client = Client("ws://feed.example/", proxy=url, connect_timeout=60.0, on_message=print, bus=Bus())
         client.start(wait=False)
@@ -183,7 +183,7 @@ def test_without_the_extra_it_is_named_at_once(monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(MissingExtra, match=r"pip install 'wsnova-statsd\[socks\]'"):
         Client("ws://feed.example/", proxy="socks5://proxy.example")
     monkeypatch.setenv("ALL_PROXY", "socks5://proxy.example")
-    text, cause = _told("ws://feed.example/", proxy="env")
+    text, cause = _reported("ws://feed.example/", proxy="env")
     assert text.startswith("the proxy is not usable: python-socks is not installed")
     assert cause == "proxy"
 

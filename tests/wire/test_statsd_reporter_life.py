@@ -193,7 +193,7 @@ reporter = ws.StatsdReporter(metrics=[], host="127.0.0.1", port=int(sys.argv[1])
 
 
 @pytest.mark.parametrize(
-    ("use", "told"),
+    ("use", "reported"),
     [
         ("for _ in range(100): reporter.increment('orders')", "ends with 100 counts, sums and samples and 0 events"),
         ("reporter.gauge('depth', 1)", "ends with 0 counts, sums and samples, 1 gauges and 0 events and checks unsent"),
@@ -204,14 +204,14 @@ reporter = ws.StatsdReporter(metrics=[], host="127.0.0.1", port=int(sys.argv[1])
         ("", None),
     ],
 )
-def test_a_program_that_ends_with_something_pending_logs_it(use: str, told: str | None) -> None:
+def test_a_program_that_ends_with_something_pending_logs_it(use: str, reported: str | None) -> None:
     """What will not be sent any more is named with its number; what was flushed, by hand or at exit, is not."""
     with DogStatsDReceiver() as receiver:
         command = [sys.executable, "-c", PROGRAM.format(use=use), str(receiver.port)]
         ended = subprocess.run(command, capture_output=True, text=True, timeout=10 * LATE, check=True)
-        assert ("unsent" in ended.stderr) == (told is not None)
-        assert told is None or told in ended.stderr
-        assert (receiver.count("orders") == 0) == (told is not None or not use)
+        assert ("unsent" in ended.stderr) == (reported is not None)
+        assert reported is None or reported in ended.stderr
+        assert (receiver.count("orders") == 0) == (reported is not None or not use)
 
 
 @pytest.mark.parametrize(

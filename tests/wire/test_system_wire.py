@@ -34,9 +34,9 @@ def samples(bus: ws.Bus) -> Iterator[Samples]:
     def sample() -> dict[str, dict[str, Any]]:
         log.clear()
         timers.advance(10)
-        told = {one.metadata["client_id"]: dict(one.measurements) for one in log.of(SAMPLED)}
-        assert "rss_bytes" in told.pop(None)
-        return told
+        reported = {one.metadata["client_id"]: dict(one.measurements) for one in log.of(SAMPLED)}
+        assert "rss_bytes" in reported.pop(None)
+        return reported
 
     with capture_events(SAMPLED, bus=bus) as log, ws.SystemSampler(bus=bus, clock=timers):
         yield sample
@@ -57,9 +57,9 @@ def test_each_connected_client_of_the_bus_has_figures_of_its_own_socket(bus: ws.
             ws.Client(server.url, client_id="elsewhere", bus=ws.Bus()),
         ):
             _ask(a)
-            told = samples()
-            assert set(told) == {"a", "b"}
-            for figures in told.values():
+            reported = samples()
+            assert set(reported) == {"a", "b"}
+            for figures in reported.values():
                 assert set(figures) == TCP
                 assert 0 < figures["tcp_rtt"] < 10_000_000_000
                 assert figures["tcp_rttvar"] >= 0
@@ -118,9 +118,9 @@ def test_samples_taken_while_clients_come_and_go_disturb_nothing(bus: ws.Bus, sa
             thread.start()
         seen: set[str] = set()
         while any(thread.is_alive() for thread in threads):
-            told = samples()
-            seen |= set(told)
-            assert all(set(figures) == TCP for figures in told.values())
+            reported = samples()
+            seen |= set(reported)
+            assert all(set(figures) == TCP for figures in reported.values())
         assert faults == []
         assert seen
 

@@ -122,17 +122,17 @@ def test_an_answer_has_status_headers_and_body(status: str) -> None:
 def test_waiting_for_the_peer_returns_whether_it_has_disconnected() -> None:
     """`wait_closed` is False while the peer stays, True once it has gone, and leaves no timeout set."""
     seen: list[object] = []
-    told = threading.Event()
+    reported = threading.Event()
 
     def script(connection: Connection) -> None:
         seen.append(connection.wait_closed(0.02))
         seen.append(connection.socket.gettimeout())
-        told.set()
+        reported.set()
         seen.append(connection.wait_closed(5))
 
     with TcpServer(script) as server:
         with dial(server):
-            assert told.wait(5)
+            assert reported.wait(5)
         assert server.wait_for(lambda: len(seen) == 3)
     assert seen == [False, None, True]
 

@@ -85,9 +85,9 @@ def test_a_port_that_is_taken_is_refused_with_its_holder_and_what_to_do(host: st
         port = taken.getsockname()[1]
         with pytest.raises(ConfigurationError) as refused, Session(Given(host=host, port=port)):
             pass
-    told = str(refused.value)
-    assert told.startswith(f"cannot listen at {host}:{port}: pid {os.getpid()} (")
-    assert told.endswith(f"use --port {port + 1}, and set DD_DOGSTATSD_PORT={port + 1} for the program to watch")
+    reported = str(refused.value)
+    assert reported.startswith(f"cannot listen at {host}:{port}: pid {os.getpid()} (")
+    assert reported.endswith(f"use --port {port + 1}, and set DD_DOGSTATSD_PORT={port + 1} for the program to watch")
 
 
 def test_a_unix_socket_that_is_taken_is_refused_and_one_that_was_left_over_is_replaced(tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_a_unix_socket_that_is_taken_is_refused_and_one_that_was_left_over_is_re
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "reported"),
     [
         (Given(host="nowhere.invalid"), "not an address of this machine"),
         (Given(host="192.0.2.1", port=0), "cannot listen at 192.0.2.1:0"),
@@ -115,10 +115,10 @@ def test_a_unix_socket_that_is_taken_is_refused_and_one_that_was_left_over_is_re
         (Given(replay="/nowhere/feed.txt"), "cannot read the recording /nowhere/feed.txt"),
     ],
 )
-def test_an_unusable_address_is_one_sentence(given: Given, told: str) -> None:
+def test_an_unusable_address_is_one_sentence(given: Given, reported: str) -> None:
     with pytest.raises(ConfigurationError) as refused, Session(given):
         pass
-    assert told in str(refused.value)
+    assert reported in str(refused.value)
     assert "\n" not in str(refused.value)
 
 

@@ -149,8 +149,8 @@ def test_a_program_that_cannot_be_started_is_reported_and_nothing_stays_open() -
 
 def test_variables_that_would_send_the_metrics_elsewhere_are_left_out() -> None:
     given = {"DD_DOGSTATSD_URL": "unix:///x", "DD_AGENT_HOST": "dd", "WSNOVA_STATSD_SOCKET_PATH": "/x", "HOME": "/h"}
-    told = environment(given, "127.0.0.1", 5)
-    assert told == {"DD_AGENT_HOST": "127.0.0.1", "DD_DOGSTATSD_PORT": "5", "HOME": "/h", "PYTHONUNBUFFERED": "1"}
+    reported = environment(given, "127.0.0.1", 5)
+    assert reported == {"DD_AGENT_HOST": "127.0.0.1", "DD_DOGSTATSD_PORT": "5", "HOME": "/h", "PYTHONUNBUFFERED": "1"}
 
 
 # -- one receiver for several tabs

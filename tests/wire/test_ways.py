@@ -44,7 +44,7 @@ def test_a_context_of_your_own_class_wraps_the_socket_itself() -> None:
     assert wrapped == ["localhost"]
 
 
-def _told(url: str, **options: Any) -> tuple[str, str]:
+def _reported(url: str, **options: Any) -> tuple[str, str]:
     client = Client(url, reconnect=False, bus=Bus(), connect_timeout=5.0, **options)
     with pytest.raises(ConnectionFailed) as caught:
         client.start(10.0)
@@ -63,7 +63,7 @@ def test_a_certificate_is_checked_for_the_name_that_is_passed() -> None:
     asked: list[str | None] = []
     serving.sni_callback = lambda _socket, name, _context: asked.append(name)
     with WebSocketServer(echo, ssl=serving) as server:
-        assert _told(server.url, ssl=trusting)[1] == "tls"
+        assert _reported(server.url, ssl=trusting)[1] == "tls"
         assert _answer(server.url, ssl=trusting, server_hostname="FEED.example") == {"n": 1}
     assert asked == ["localhost", "feed.example"]
 
@@ -72,7 +72,7 @@ def test_a_wrong_name_is_refused_with_the_name_that_was_passed() -> None:
     """Verification is as strict as without the option."""
     serving, trusting = tls_contexts()
     with TcpServer(never_answers, ssl=serving) as server:
-        text, cause = _told(server.url, ssl=trusting, server_hostname="feed.example")
+        text, cause = _reported(server.url, ssl=trusting, server_hostname="feed.example")
     assert text.startswith("TLS with feed.example failed: certificate verify failed: Hostname mismatch")
     assert cause == "tls"
 
@@ -108,7 +108,7 @@ def test_a_link_comes_from_the_source_address() -> None:
 def test_a_source_address_of_another_machine_is_named() -> None:
     """With the option, at once, and not once for each address of the server."""
     with TcpServer(never_answers) as server:
-        assert _told(server.url, source_address=("192.0.2.1", 0)) == (
+        assert _reported(server.url, source_address=("192.0.2.1", 0)) == (
             f"source_address=('192.0.2.1', 0) cannot be used: {os.strerror(errno.EADDRNOTAVAIL)}; pass a free one of "
             "this machine",
             "unreachable",
@@ -118,7 +118,7 @@ def test_a_source_address_of_another_machine_is_named() -> None:
 def test_a_source_address_of_the_other_family_is_named() -> None:
     """An IPv6 address cannot reach an IPv4 one."""
     with TcpServer(never_answers) as server:
-        assert _told(server.url, source_address=("::1", 0)) == (
+        assert _reported(server.url, source_address=("::1", 0)) == (
             "127.0.0.1 has no IPv6 address, as source_address= requires; check it, or remove source_address=",
             "unreachable",
         )
@@ -144,7 +144,7 @@ def test_socket_options_are_set_before_the_socket_connects(monkeypatch: pytest.M
 def test_a_socket_option_that_the_system_refuses_is_named() -> None:
     """With the option and the system's message."""
     with TcpServer(never_answers) as server:
-        assert _told(server.url, socket_options=[(socket.IPPROTO_TCP, 9999, 1)]) == (
+        assert _reported(server.url, socket_options=[(socket.IPPROTO_TCP, 9999, 1)]) == (
             f"the system refuses ({int(socket.IPPROTO_TCP)}, 9999, 1) of socket_options=: "
             f"{os.strerror(errno.ENOPROTOOPT)}; remove it",
             "error",
@@ -199,8 +199,8 @@ def test_an_unusable_unix_socket_is_named(tmp_path: Path) -> None:
         busy.listen(0)
         waits.connect(full)
         for path, why in ((nobody, "has no listener"), (deaf, "has no listener")):
-            told = f"the socket {path!r} (unix_socket=) {why}; {rest}"
-            assert _told("ws://feed/", unix_socket=path) == (told, "refused")
-        told = f"the socket {full!r} (unix_socket=) accepts no more connections; {rest}"
-        assert _told("ws://feed/", unix_socket=full) == (told, "refused")
-    assert _told("ws://feed/", unix_socket=plain)[1] == "refused"
+            reported = f"the socket {path!r} (unix_socket=) {why}; {rest}"
+            assert _reported("ws://feed/", unix_socket=path) == (reported, "refused")
+        reported = f"the socket {full!r} (unix_socket=) accepts no more connections; {rest}"
+        assert _reported("ws://feed/", unix_socket=full) == (reported, "refused")
+    assert _reported("ws://feed/", unix_socket=plain)[1] == "refused"

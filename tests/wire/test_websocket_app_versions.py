@@ -53,7 +53,7 @@ def expected(way: str, loop: str, comes_back: bool) -> list[str]:
     return [*FIRST, *end, *([*AGAIN, *LEFT] if again else [])]
 
 
-def _told(events: list[str]) -> list[str]:
+def _reported(events: list[str]) -> list[str]:
     """Short names; a message that closes the app may be a slow one."""
     return [one for one in events if not one.startswith("process.slow")]
 
@@ -131,7 +131,7 @@ def test_the_table_of_ends(release: str, loop: str, url: str) -> None:
     for way in WAYS:
         bare, instrumented = (found[way][name] for name in ("bare", "instrumented"))
         assert instrumented["callbacks"] == bare["callbacks"], way
-        assert _told(instrumented["events"]) == expected(way, loop, comes_back), way
+        assert _reported(instrumented["events"]) == expected(way, loop, comes_back), way
 
 
 CLIENT = """

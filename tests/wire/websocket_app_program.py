@@ -61,10 +61,10 @@ class Run:
 
     def hear(self, event: str, measurements: Any, metadata: Any, config: Any) -> None:
         name = event.removeprefix(ws.events.PREFIX)
-        told = metadata[_TOLD[name]] if name in _TOLD else ""
+        reported = metadata[_TOLD[name]] if name in _TOLD else ""
         for prefix in _PREFIXES:
             name = name.removeprefix(prefix)
-        self.events.append(f"{_SHORT.get(name, name)} {told}".rstrip())
+        self.events.append(f"{_SHORT.get(name, name)} {reported}".rstrip())
 
     def dialling(self) -> list[str]:
         """Once for each dial: a refused one is tried once more."""
@@ -121,9 +121,9 @@ def _in_a_child(url: str, loop: str, way: str, instrumented: bool) -> dict[str, 
         tell()
     os.close(writing)
     with os.fdopen(reading) as read:
-        told: dict[str, Any] = json.loads(read.read() or "{}")
+        reported: dict[str, Any] = json.loads(read.read() or "{}")
     os.waitpid(child, 0)
-    return told
+    return reported
 
 
 def main(url: str, loop: str, *ways: str) -> None:

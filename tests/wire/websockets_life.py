@@ -18,7 +18,7 @@ from wsnova_statsd.contrib import websockets_sync
 
 KEYS = ("type", "reason", "detail", "error_type", "reconnect", "result", "direction")
 LEGACY: dict[str, Any] = {"legacy": True} if "legacy" in inspect.signature(client.connect).parameters else {}
-told: list[list[str]] = []
+reported: list[list[str]] = []
 ended = threading.Event()
 
 
@@ -26,7 +26,7 @@ def tell(event: str, _measurements: Any, metadata: Any, _config: Any) -> None:
     """Note an event, unless the clock emits it at its own time."""
     name = event.removeprefix("websockex_nova.")
     if name not in ("message.batch_processed", "connection.reconnect.attempt"):
-        told.append([name, *(f"{key}={metadata[key]}" for key in KEYS if key in metadata)])
+        reported.append([name, *(f"{key}={metadata[key]}" for key in KEYS if key in metadata)])
     if name == "connection.disconnected":
         ended.set()
 
@@ -49,7 +49,7 @@ def live(url: str, refused: str) -> None:
         try:
             connection.recv(timeout=0.01)
         except TimeoutError:
-            told.append(["timeout"])
+            reported.append(["timeout"])
         connection.ping().wait(5.0)
         connection.send("and a message behind the pong")
         connection.recv()
@@ -58,7 +58,7 @@ def live(url: str, refused: str) -> None:
     try:
         connection.recv()
     except ConnectionClosed:
-        told.append(["closed"])
+        reported.append(["closed"])
     ended.clear()
     connection = connect(url)
     connection.send("drop")
@@ -67,7 +67,7 @@ def live(url: str, refused: str) -> None:
     try:
         connect(refused)
     except OSError:
-        told.append(["refused"])
+        reported.append(["refused"])
     with client.connect(url, **LEGACY) as bare:
         websockets_sync.instrument(bare, client_id="open", profile="financial")
         bare.send("1")
@@ -84,4 +84,4 @@ def live(url: str, refused: str) -> None:
 if __name__ == "__main__":
     ws.telemetry.attach_many("tell", list(ws.events.CATALOGUE), tell)
     live(*sys.argv[1:])
-    json.dump(told, sys.stdout)
+    json.dump(reported, sys.stdout)
