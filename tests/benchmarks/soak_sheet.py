@@ -108,7 +108,7 @@ class Sheet:
                 compared = COUNTED | (SUMS if way == "unix" else set())
                 off = {metric: counts.get(metric, 0) - came[metric] - died[metric] for metric in compared}
                 self.faults += [f"{name} by {way}: {metric} is off by {n:g}" for metric, n in off.items() if n]
-        self.faults += [f"{way}: counts of nobody, {name!r}" for name in {*read, *unread}]
+        self.faults += [f"{way}: counts of an unknown process, {name!r}" for name in {*read, *unread}]
         if audit.malformed:
             self.faults.append(f"{way}: {len(audit.malformed)} malformed datagrams, the first: {audit.malformed[0]}")
         if audit.left_by_drained:

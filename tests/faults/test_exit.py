@@ -163,8 +163,8 @@ def test_an_agent_that_reads_nothing_delays_no_exit_beyond_its_bound(end: str, t
     path = str(tmp_path / "dsd.socket")
     crowd = "for i in range(5_000): reporter.increment(f\"n{i}.{'x' * 150}\")\n"
     script = f"signal.signal(signal.SIGTERM, lambda *_: exec({end!r} + '\\nsys.exit(7)'))\n" + crowd + READY
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as deaf:
-        deaf.bind(path)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as unread:
+        unread.bind(path)
         with Program(path, "-c", START + script + "signal.pause()") as program:
             program.wait_for("ready")
             ended = program.end(signal.SIGTERM)

@@ -137,8 +137,8 @@ def test_an_agent_that_reads_nothing_delays_the_end_by_the_timeout(tmp_path: Pat
     """And a second SIGTERM meanwhile changes nothing."""
     path = str(tmp_path / "dsd.socket")
     script = "ws.end_on_sigterm(timeout=0.5)\nfor i in range(5_000): reporter.increment(f\"n{i}.{'x' * 150}\")\n"
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as deaf:
-        deaf.bind(path)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as unread:
+        unread.bind(path)
         with Program(path, "-c", START + script + RUNS["sleeps"]) as program:
             program.wait_for("ready")
             threads = psutil.Process(program.pid).num_threads()

@@ -92,8 +92,8 @@ def test_a_pool_that_is_terminated_loses_at_most_what_no_flush_delivered(method:
 def test_an_agent_that_reads_nothing_delays_no_child_beyond_its_bound(tmp_path: Path) -> None:
     """3,000 series in each of two children, a socket whose queue is full: both end within a second or so."""
     path = str(tmp_path / "dsd.socket")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as deaf:
-        deaf.bind(path)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as unread:
+        unread.bind(path)
         ended, seconds = _run(path, "fork", ["hung"], "1")
     assert seconds[0] < HELD
     assert "Traceback" not in ended.errors

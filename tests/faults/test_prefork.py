@@ -96,8 +96,8 @@ def test_workers_that_are_recycled_and_reloaded_ship_what_they_counted(
 def test_an_agent_that_reads_nothing_delays_no_worker_beyond_its_bound(tmp_path: Path) -> None:
     """A Unix socket without a reader; workers and the master, which has preloaded, end in time and print nothing."""
     path = str(tmp_path / "dsd.socket")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as deaf:
-        deaf.bind(path)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as unread:
+        unread.bind(path)
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
             other.setblocking(False)
             with contextlib.suppress(BlockingIOError):

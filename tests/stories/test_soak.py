@@ -77,7 +77,7 @@ def test_a_sheet_adds_up_when_every_amount_is_accounted_for() -> None:
         (_sheet(_process(), left_by_drained=1), "Agents that drained left 1 datagrams"),
         (_sheet(_process(), dropped=1), "the kernel dropped 1 datagrams"),
         (_sheet({"process": "w1", "hung": True}), "w1 hung"),
-        (_sheet({"process": "w1", "hung": True}), "counts of nobody, 'w1'"),
+        (_sheet({"process": "w1", "hung": True}), "counts of an unknown process, 'w1'"),
         (_sheet(_process(counts={"soak.events": 8, "to_hand": 3, "handed": 2})), "received, and handed on: 3 and 2"),
         (_sheet(_process(counts={"soak.events": 8, "gaps": 1})), "gaps in what a connection brought: 1 and 0"),
         (_sheet(_process(counts={"soak.own": 8})), "soak.own is off by 8"),

@@ -251,7 +251,7 @@ def test_it_starts_and_stops_once_and_begins_again(bench: _Bench) -> None:
     bench.emit(events.AUTH_FAILED, reason="a")
     first = bench.ended()
     assert bench.ended() == first
-    bench.emit(events.AUTH_FAILED, reason="heard by nobody")
+    bench.emit(events.AUTH_FAILED, reason="before the start")
     bench.console.start()
     bench.emit(events.AUTH_FAILED, reason="b")
     assert sum("could not log in" in line for line in bench.ended()) == 2

@@ -58,7 +58,7 @@ def test_execute_waits_for_no_lock() -> None:
         slot.emit({}, {})
         observed.extend(handler.event for handler in bus.list_handlers())
         with bus.span("e", {}):
-            bus.execute("nobody.hears", {}, {})
+            bus.execute("no.handler", {}, {})
 
     with bus._lock:
         _in_threads(emit)

@@ -86,9 +86,9 @@ def test_the_reason_is_the_systems_own(made: Any, clock: FakeClock, tmp_path: Pa
     left = made(path=path)
     assert not _tell(left, clock)
     assert left.last_error == "ConnectionRefusedError: [Errno 111] Connection refused"
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as deaf:
-        deaf.bind(str(tmp_path / "deaf"))
-        full = made(path=str(tmp_path / "deaf"))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as unread:
+        unread.bind(str(tmp_path / "unread"))
+        full = made(path=str(tmp_path / "unread"))
         while _send(full, clock):
             pass
         assert full.last_error == "refused: the Agent's queue is full because it does not read"

@@ -245,7 +245,7 @@ def test_a_slow_renewal_delays_nothing_else() -> None:
         assert until(lambda: "wsnova-login-slow" not in {thread.name for thread in threading.enumerate()})
 
 
-@pytest.mark.parametrize("options", [{}, {"on_message": print}], ids=["nobody reads", "its own thread"])
+@pytest.mark.parametrize("options", [{}, {"on_message": print}], ids=["no reader", "its own thread"])
 def test_a_refused_refresh_closes_the_client(options: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
     """With a critical error, a record, and no further link; on_error is called with it unless a loop is to raise it."""
     gate, seen = Gate("ok", "no", valid=0.1), list[Exception]()

@@ -42,7 +42,7 @@ def agent() -> Iterator[DogStatsDReceiver]:
 
 
 @pytest.fixture
-def nobody() -> str:
+def no_agent() -> str:
     """The address of an Agent that does not run."""
     with DogStatsDReceiver() as receiver:
         port = receiver.port
@@ -84,12 +84,12 @@ def test_with_an_agent_it_shows_what_the_agent_gets(tmp_path: Path, agent: DogSt
     assert agent.count("orders.placed", tags=("venue:xetr",)) == 50
 
 
-def test_without_an_agent_it_still_counts_and_the_one_warning_names_it(tmp_path: Path, nobody: str) -> None:
+def test_without_an_agent_it_still_counts_and_the_one_warning_names_it(tmp_path: Path, no_agent: str) -> None:
     """The variable switches it on if the program does not; the warning comes without it, too."""
     with WebSocketServer(send_messages(TICKS)) as server:
         wait = "time.sleep(2.5)"
-        _, err, _ = _ran(tmp_path, server.url, "console=1.0", wait, DD_DOGSTATSD_URL=nobody)
-        bare = _ran(tmp_path, server.url, "", wait, DD_DOGSTATSD_URL=nobody)[1]
+        _, err, _ = _ran(tmp_path, server.url, "console=1.0", wait, DD_DOGSTATSD_URL=no_agent)
+        bare = _ran(tmp_path, server.url, "", wait, DD_DOGSTATSD_URL=no_agent)[1]
     tables = err.split(" wsnova_statsd standard: ")[1:]
     assert len(tables) >= 3
     assert re.search(r"Agent at \S+ accepts nothing: refused: Connection refused", tables[-1])
@@ -112,11 +112,11 @@ def test_without_an_agent_it_still_counts_and_the_one_warning_names_it(tmp_path:
     ],
 )
 def test_the_variable_switches_it_on_if_the_program_does_not_decide(
-    tmp_path: Path, nobody: str, arguments: str, value: str, on: bool
+    tmp_path: Path, no_agent: str, arguments: str, value: str, on: bool
 ) -> None:
     """Nothing else does; the program's argument wins."""
     with WebSocketServer(send_messages(TICKS)) as server:
-        variables = {"DD_DOGSTATSD_URL": nobody, "WSNOVA_STATSD_CONSOLE": value}
+        variables = {"DD_DOGSTATSD_URL": no_agent, "WSNOVA_STATSD_CONSOLE": value}
         _, err, status = _ran(tmp_path, server.url, arguments, **variables)
     assert (status, "md-1 connected to" in err) == (0, on)
 

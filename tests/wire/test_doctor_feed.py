@@ -59,7 +59,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def nobody() -> str:
+def no_server() -> str:
     with WebSocketServer() as server:
         return server.url
 
@@ -115,7 +115,7 @@ def test_an_untrusted_certificate_is_a_failure_with_what_to_do() -> None:
     assert "set SSL_CERT_FILE to its file" in hop.advice
 
 
-def test_each_hop_may_fail_and_is_the_last_then(nobody: str) -> None:
+def test_each_hop_may_fail_and_is_the_last_then(no_server: str) -> None:
     """With a sentence that says what to do."""
 
     def refuse(connection: Any, request: Any) -> Response:
@@ -125,7 +125,7 @@ def test_each_hop_may_fail_and_is_the_last_then(nobody: str) -> None:
     with WebSocketServer(process_request=refuse) as refusing, WebSocketServer() as plain:
         failures = {
             "name": _hops("ws://nowhere.invalid/"),
-            "TCP": _hops(nobody),
+            "TCP": _hops(no_server),
             "TLS": _hops(f"wss://localhost:{plain.port}/"),
             "upgrade": _hops(refusing.url),
             "message": _hops(_going_away()),
@@ -244,7 +244,7 @@ def _doctor(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=50, check=False)
 
 
-def test_the_command_prints_a_line_for_each_hop_and_a_verdict(nobody: str) -> None:
+def test_the_command_prints_a_line_for_each_hop_and_a_verdict(no_server: str) -> None:
     """Status 0 if nothing failed, otherwise 1; the Agent is not tried."""
     with WebSocketServer(send_messages([TRADE])) as server:
         well, document = _doctor(server.url), _doctor(f"{server.url}/?token=hunter2", "--json")
@@ -257,7 +257,7 @@ def test_the_command_prints_a_line_for_each_hop_and_a_verdict(nobody: str) -> No
     assert [(hop["hop"], hop["result"]) for hop in found["hops"]] == [(name, "ok") for name in WAY]
     assert all(hop["seconds"] > 0 for hop in found["hops"])
     assert "hunter2" not in document.stdout
-    failed = _doctor(nobody)
+    failed = _doctor(no_server)
     assert (failed.returncode, failed.stdout.splitlines()[-1]) == (1, "Not all right: the hop 'TCP' failed.")
 
 

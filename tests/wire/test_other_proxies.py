@@ -137,16 +137,16 @@ def test_squid_refuses_with_its_own_sentences(squid: tuple[int, int]) -> None:
     named = f"the proxy 127.0.0.1 port {squid[0]} (from proxy=) answered CONNECT with HTTP"
     wanted = f"{named} 407; it requires credentials: http://user:password@host:port"
     away = f"{named} 503; it cannot reach the server; check the URL, or whether the proxy is needed"
-    nobody = f"ws://127.0.0.1:{LoopbackPort().port}/"
+    no_server = f"ws://127.0.0.1:{LoopbackPort().port}/"
     for user, url, text in (
-        ("", nobody, wanted),
-        ("me:wrong@", nobody, wanted),
+        ("", no_server, wanted),
+        ("me:wrong@", no_server, wanted),
         (
             "me:hunter2@",
             "ws://127.0.0.1:9/",
             f"{named} 403; it does not allow this host or port; ask its operator",
         ),
-        ("me:hunter2@", nobody, away),
+        ("me:hunter2@", no_server, away),
     ):
         assert _reported(url, proxy=f"http://{user}127.0.0.1:{squid[0]}") == (text, "proxy")
 

@@ -46,7 +46,7 @@ http {{
     }}
     location /forgotten {{ proxy_pass http://127.0.0.1:{feed}; proxy_http_version 1.1; }}
     location /default {{ proxy_pass http://127.0.0.1:{feed}; }}
-    location /away {{ proxy_pass http://127.0.0.1:{nobody}; }}
+    location /away {{ proxy_pass http://127.0.0.1:{no_server}; }}
     location /busy {{ add_header Retry-After 3 always; return 503; }}
     location /moved {{ return 301 /feed?key=hunter2; }}
     location /forbidden {{ return 403; }}
@@ -115,11 +115,11 @@ def test_npm_ws_may_choose_no_subprotocol_and_refuse(npm: str) -> None:
 def nginx(tmp_path: Path) -> Iterator[tuple[int, int]]:
     """The ports of an nginx before an echoing feed: plain, and TLS that asks for a client certificate."""
     nginx_program = program("WSNOVA_NGINX", "nginx")
-    port, secure, nobody = free_port(socket.SOCK_STREAM), free_port(socket.SOCK_STREAM), LoopbackPort()
+    port, secure, no_server = free_port(socket.SOCK_STREAM), free_port(socket.SOCK_STREAM), LoopbackPort()
     authority().issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "server.pem"))
     authority().cert_pem.write_to_path(str(tmp_path / "known.pem"))
     with WebSocketServer(echo) as feed:
-        ports = {"port": port, "secure": secure, "feed": feed.port, "nobody": nobody.port}
+        ports = {"port": port, "secure": secure, "feed": feed.port, "no_server": no_server.port}
         configuration = tmp_path / "nginx.conf"
         configuration.write_text(_CONFIGURATION.format(folder=tmp_path, **ports))
         with running([nginx_program, "-p", str(tmp_path), "-c", str(configuration)], port):

@@ -60,7 +60,7 @@ def handling(job: Callable[[ws.Client, Any], object], **options: Any) -> Iterato
         yield client
 
 
-@pytest.mark.parametrize("options", [{}, {"on_message": lambda message: None}], ids=["nobody reads", "its own thread"])
+@pytest.mark.parametrize("options", [{}, {"on_message": lambda message: None}], ids=["no reader", "its own thread"])
 def test_many_threads_get_their_own_replies(options: dict[str, Any]) -> None:
     """Eight threads with 50 requests each, at once, on one link."""
     with talking(**options) as client, ThreadPoolExecutor(8) as pool:
@@ -139,7 +139,7 @@ def test_other_threads_get_replies_while_a_handler_sleeps() -> None:
     assert handled[0] == 0
 
 
-@pytest.mark.parametrize("options", [{}, {"on_message": lambda message: None}], ids=["nobody reads", "its own thread"])
+@pytest.mark.parametrize("options", [{}, {"on_message": lambda message: None}], ids=["no reader", "its own thread"])
 @pytest.mark.parametrize("end", ["drop", "close"])
 def test_the_end_of_the_link_interrupts_at_once(options: dict[str, Any], end: str) -> None:
     """A cut, or a close() in another thread: no request waits for its timeout."""

@@ -35,7 +35,7 @@ def _restored(log: EventLog, count: int) -> bool:
     return log.wait_for(COMPLETED, count)
 
 
-@pytest.mark.parametrize("options", WAYS, ids=["nobody reads", "its own thread"])
+@pytest.mark.parametrize("options", WAYS, ids=["no reader", "its own thread"])
 def test_every_wanted_channel_comes_back_right_after_the_link(feed: Feed, options: dict[str, Any]) -> None:
     """In the order of the requests, emitted as restored, and confirmed again; unwanted ones are not requested."""
     back = threading.Event()

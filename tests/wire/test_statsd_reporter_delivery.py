@@ -30,7 +30,7 @@ def _reporter(bus: ws.Bus | None = None, **options: Any) -> ws.StatsdReporter:
 
 
 @contextmanager
-def _deaf(path: str) -> Iterator[socket.socket]:
+def _unread(path: str) -> Iterator[socket.socket]:
     """A Unix datagram socket that accepts what its queue holds and reads nothing until asked."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
         sock.bind(path)
@@ -120,7 +120,7 @@ def test_a_host_without_an_address_is_an_error_and_no_loss(monkeypatch: pytest.M
 
 def test_a_full_queue_blocks_no_thread_and_loses_no_count(path: str) -> None:
     """A flush against an Agent that does not read ends at its first refused packet, and the rest is pending."""
-    with _deaf(path) as deaf, _reporter(socket_path=path) as reporter:
+    with _unread(path) as unread, _reporter(socket_path=path) as reporter:
         for number in range(10_000):
             reporter.increment(f"n{number}.{'x' * 100}")
         began = time.monotonic()
@@ -130,10 +130,10 @@ def test_a_full_queue_blocks_no_thread_and_loses_no_count(path: str) -> None:
         assert 0 < stats.delivered < 10_000
         assert stats.delivered + stats.pending == 10_000
         taken = 0
-        deaf.setblocking(False)
+        unread.setblocking(False)
         for _ in range(10_000):
             try:
-                taken += deaf.recv(65_536).count(b"|c")
+                taken += unread.recv(65_536).count(b"|c")
             except BlockingIOError:
                 break
         assert taken == stats.delivered
@@ -141,7 +141,7 @@ def test_a_full_queue_blocks_no_thread_and_loses_no_count(path: str) -> None:
 
 def test_stop_keeps_its_deadline(path: str) -> None:
     """With an Agent that does not read, and events and samples waiting."""
-    with _deaf(path):
+    with _unread(path):
         reporter = _reporter(socket_path=path).start()
         for number in range(5_000):
             reporter.distribution(f"n{number}.{'x' * 150}", number)

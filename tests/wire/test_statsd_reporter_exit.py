@@ -76,7 +76,7 @@ def test_a_script_that_ends_has_shipped_everything(script: str, code: int, error
     assert errors.strip().endswith(error) if error else errors == ""
 
 
-def _deaf(path: str) -> socket.socket:
+def _unread(path: str) -> socket.socket:
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     sock.bind(path)
     return sock
@@ -87,13 +87,13 @@ def test_an_agent_that_accepts_nothing_does_not_delay_the_exit(agent: str, tmp_p
     """A queue without a reader, no socket, a closed port, an unreachable host: about a second at most."""
     path = str(tmp_path / "dsd.socket")
     where = {"refused": "host='127.0.0.1', port=9", "unreachable": "host='192.0.2.1', port=8125"}
-    deaf = _deaf(path) if agent == "full" else None
+    unread = _unread(path) if agent == "full" else None
     try:
         script = "for i in range(5_000): reporter.increment(f\"n{i}.{'x' * 150}\")\nreporter.event('t', 'x')\nEND"
         took, code, errors = _run(where.get(agent, f"socket_path={path!r}"), script)
     finally:
-        if deaf is not None:
-            deaf.close()
+        if unread is not None:
+            unread.close()
     assert took < HELD
     assert code == 0
     assert "Traceback" not in errors

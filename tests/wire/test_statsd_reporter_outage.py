@@ -120,12 +120,12 @@ def test_an_outage_is_logged_when_it_begins_and_when_it_ends(
     path: str, kind: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """One line each, for every way of refusing packets; none of the official client's."""
-    deaf = None
+    unread = None
     if kind != "gone":
-        deaf = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        deaf.bind(path)
+        unread = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        unread.bind(path)
         if kind == "refused":
-            deaf.close()
+            unread.close()
     with caplog.at_level(logging.WARNING), _reporter(socket_path=path) as reporter:
         emitted = 0
         for _ in range(3):
@@ -134,8 +134,8 @@ def test_an_outage_is_logged_when_it_begins_and_when_it_ends(
                 emitted += 1
             assert not reporter.flush()
         assert reporter.stats.pending + reporter.stats.delivered == emitted
-        if deaf is not None:
-            deaf.close()
+        if unread is not None:
+            unread.close()
             os.unlink(path)
         with DogStatsDReceiver(path):
             assert reporter.flush()

@@ -22,7 +22,7 @@ def feed() -> Feed:
     return Feed()
 
 
-@pytest.mark.parametrize("options", [{}, {"on_message": lambda message: None}], ids=["nobody reads", "its own thread"])
+@pytest.mark.parametrize("options", [{}, {"on_message": lambda message: None}], ids=["no reader", "its own thread"])
 def test_a_channel_is_confirmed_by_the_server(feed: Feed, options: dict[str, Any]) -> None:
     """Subscribe returns with the acknowledgement; a pair of events encloses it, and the client lists the channel."""
     with feeding(feed, **options) as (client, log):

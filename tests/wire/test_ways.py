@@ -186,7 +186,7 @@ def test_a_unix_socket_is_used_with_an_ordinary_url(tmp_path: Path, secure: bool
 
 def test_an_unusable_unix_socket_is_named(tmp_path: Path) -> None:
     """By its path: a missing one, one without a listener, one with a full queue, a file that is no socket."""
-    nobody, deaf, full, plain = (str(tmp_path / name) for name in ("nobody", "deaf", "full", "plain"))
+    missing, unread, full, plain = (str(tmp_path / name) for name in ("missing", "unread", "full", "plain"))
     Path(plain).write_text("")
     rest = "check the path, and that the server runs"
     with (
@@ -194,11 +194,11 @@ def test_an_unusable_unix_socket_is_named(tmp_path: Path) -> None:
         socket.socket(socket.AF_UNIX) as busy,
         socket.socket(socket.AF_UNIX) as waits,
     ):
-        bound.bind(deaf)
+        bound.bind(unread)
         busy.bind(full)
         busy.listen(0)
         waits.connect(full)
-        for path, why in ((nobody, "has no listener"), (deaf, "has no listener")):
+        for path, why in ((missing, "has no listener"), (unread, "has no listener")):
             reported = f"the socket {path!r} (unix_socket=) {why}; {rest}"
             assert _reported("ws://feed/", unix_socket=path) == (reported, "refused")
         reported = f"the socket {full!r} (unix_socket=) accepts no more connections; {rest}"

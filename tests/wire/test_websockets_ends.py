@@ -47,8 +47,8 @@ def _send_bad_text(connection: ScriptedConnection) -> None:
 
 
 # An invalid text breaks the connection when it is read.
-MET = [(end, by) for end in ENDS for by in ("recv", "iteration", "streaming", "send", "nobody")]
-MET = [(end, by) for end, by in MET if end != "bad text" or by not in ("send", "nobody")]
+MET = [(end, by) for end in ENDS for by in ("recv", "iteration", "streaming", "send", "no call")]
+MET = [(end, by) for end, by in MET if end != "bad text" or by not in ("send", "no call")]
 
 
 @pytest.mark.parametrize(("end", "by"), MET)
@@ -60,7 +60,7 @@ def test_an_end_is_emitted_once_with_its_reason_whichever_thread_meets_it(
     with WebSocketServer(script) as server:
         connection = connect(server, bus, legacy=True)
         _meet_the_end(connection, by)
-        if by in ("nobody", "send"):
+        if by in ("no call", "send"):
             assert log.wait_for(ENDED, 1, SECOND + 0.5)
         assert [one for one, _ in ends(log)] == [reason]
         if detail:
@@ -156,9 +156,9 @@ def test_the_librarys_own_keepalive_counts_and_ends_as_a_ping_timeout(bus: ws.Bu
 
 def test_a_dial_that_fails_is_emitted_and_raised_as_it_was(bus: ws.Bus, log: EventLog) -> None:
     """Refused, and answered with another status: an error each, and no end without a beginning."""
-    nobody = LoopbackPort()
+    no_server = LoopbackPort()
     with pytest.raises(ConnectionRefusedError):
-        websockets_sync.connect(f"ws://127.0.0.1:{nobody.port}", client_id="md-1", profile="financial", bus=bus)
+        websockets_sync.connect(f"ws://127.0.0.1:{no_server.port}", client_id="md-1", profile="financial", bus=bus)
     with TcpServer(refuses(404)) as server, pytest.raises(InvalidStatus):
         connect(server, bus, client_id="md-2")
     assert log.count(STARTED) == 2

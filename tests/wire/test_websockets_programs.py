@@ -155,9 +155,9 @@ def test_a_dial_that_fails_has_the_traceback_that_it_has_without_us(bus: ws.Bus)
         [theirs.connect] if loop is None else [theirs.connect, lambda url: [*loop(url)]]
     )
     with TcpServer(refuses(404)) as server:
-        nobody = f"ws://127.0.0.1:{LoopbackPort().port}"
-        for call, url in ((call, url) for call in calls for url in (server.url, nobody)):
-            if url == nobody and call is not theirs.connect:
+        no_server = f"ws://127.0.0.1:{LoopbackPort().port}"
+        for call, url in ((call, url) for call in calls for url in (server.url, no_server)):
+            if url == no_server and call is not theirs.connect:
                 continue  # it would try for ever
             bare = _trace_of(call, url)
             websockets_sync.instrument_all(bus=bus)

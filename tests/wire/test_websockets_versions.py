@@ -85,10 +85,10 @@ def answering(connection: ScriptedConnection) -> None:
 def test_each_release_emits_the_same(release: str) -> None:
     """Dials, messages however they are received and sent, heartbeats, ends, and what was open before."""
     python = sys.executable if release not in RELEASES else interpreter(release)
-    nobody = LoopbackPort()
+    no_server = LoopbackPort()
     with WebSocketServer(answering) as server:
         done = subprocess.run(
-            [python, "-W", "error", "tests/wire/websockets_life.py", server.url, f"ws://localhost:{nobody.port}"],
+            [python, "-W", "error", "tests/wire/websockets_life.py", server.url, f"ws://localhost:{no_server.port}"],
             cwd=ROOT,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             capture_output=True,
