@@ -179,4 +179,6 @@ def test_the_profiles_table_has_the_profiles_numbers() -> None:
     assert rows["tries until the alarm"] == cells("{}", "max_attempts")
     both = [profile.message_events and profile.heartbeat_events for profile in chosen]
     assert rows["events of single messages and heartbeats"] == ["yes" if one else "no" for one in both]
-    assert rows["secrets filtered from events"] == ["yes" if one.metadata_filter else "no" for one in chosen]
+    assert rows["secrets filtered from what your handlers get"] == [
+        "yes" if one.metadata_filter else "no" for one in chosen
+    ]

@@ -112,3 +112,17 @@ def test_a_client_id_forges_no_record(log: pytest.LogCaptureFixture) -> None:
     _down(faults, "refused")
     shown = r"client md\nERROR:root:paid\x1b[2J\u2028é: "
     assert [one.getMessage()[: len(shown)] for one in log.records] == [shown, shown]
+
+
+def test_the_alarm_is_an_error_within_the_minute_too(faults: Faults, log: pytest.LogCaptureFixture) -> None:
+    """The failures before it were warned of once; one that `start` raises is not logged."""
+    error = ConnectionFailed("no process listens there", cause="refused")
+    faults.failed(error, final=True, raised=True, logs=False)
+    faults.failed(error, final=False)
+    faults.failed(error, final=False)
+    faults.failed(error, final=True)
+    said = [f"{one.levelname} {one.getMessage()}" for one in log.records]
+    assert said[0].startswith("WARNING client md-1: not connected yet, retrying: ")
+    assert said[1].startswith("ERROR client md-1: the alarm is raised: no connection for ")
+    assert said[1].endswith(" s: ConnectionFailed: no process listens there")
+    assert len(said) == 2

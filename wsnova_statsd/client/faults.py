@@ -117,7 +117,8 @@ class Faults:
         kind = "timeout" if error.cause == "timeout" else kind
         kind = "auth" if error.cause.startswith("auth") else kind
         severity = "critical" if final or kind == "auth" else "error" if refused else "warning"
-        self.outage(self.occurred(error, kind, severity, raised=raised), error if logs else None)
+        fault = self.occurred(error, kind, severity, raised=raised)
+        self.outage(fault, error if logs else None, alarm=final and not raised)
 
     def lost(self, error: ConnectionFailed, *, retrying: bool, final: bool, raised: bool = False) -> None:
         """A link was lost: emit one error, handled when the link is back. A normal close by the server, if the client
@@ -127,15 +128,20 @@ class Faults:
         severity = "warning" if polite else "error" if retrying and not final else "critical"
         self.outage(self.occurred(error, kind, severity, raised=raised), None if polite else error)
 
-    def outage(self, fault: Fault, lost: ConnectionFailed | None = None) -> None:
+    def outage(self, fault: Fault, lost: ConnectionFailed | None = None, *, alarm: bool = False) -> None:
         """A fault that is handled when the link is back. `lost`, a lost link or a failed attempt, is logged once a
-        minute and cause."""
+        minute and cause; always, as an error, if it raises the alarm."""
         self._outage.append(fault)
         del self._outage[:-_OPEN]
-        if lost is not None and self._log_limit.due(("down", lost.cause)):
+        if lost is not None and (self._log_limit.due(("down", lost.cause)) or alarm):
             self._down_ns = self._down_ns or self._outage[0].began_ns
             text = "no connection" if self._linked else "not connected yet, retrying"
-            _log.warning("client %s: %s: %s", self._client_id, text, describe_error(lost))
+            if alarm:
+                text = f"the alarm is raised: no connection for {(time.monotonic_ns() - self._down_ns) / 1e9:.1f} s"
+            _log.log(
+                logging.ERROR if alarm else logging.WARNING,
+                *("client %s: %s: %s", self._client_id, text, describe_error(lost)),
+            )
 
     def restored(self) -> None:
         """The link is back."""

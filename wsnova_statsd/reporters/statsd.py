@@ -33,7 +33,6 @@ from .agent import Agent
 from .client_states import HANDLED
 from .figures import NOTHING_COUNTED, Stats
 from .flusher import Flusher
-from .outage import plain
 from .outbox import Outbox
 from .packing import Packer
 from .plain import PlainAgent, PlainPacker, TagFormat
@@ -156,7 +155,7 @@ class StatsdReporter(ApplicationMetrics):
         self._distributions = distributions
         self._resolver = None if self.address.host is None else Resolver(self.address.host, self.address.port or 0)
         self._store.on_new_row = self._new_row
-        self._running = self._idle_logged = self._tags_logged = False
+        self._running = self._idle_logged = self._tags_logged = self._unsent_logged = False
         self._idle = True  # until it is started, and again after it has stopped
         self._started_at = ""
         self._reset()
@@ -222,7 +221,7 @@ class StatsdReporter(ApplicationMetrics):
             self._registry.attach(self._bus)
             self._bus.attach_many((__name__, id(self)), HANDLED, self._handle_client)
             self._running = self._flusher.wanted = True
-            self._idle = False
+            self._idle = self._unsent_logged = False
         TWINS.begin(self)
         announce(self._bus)
         self._ensure_thread()
@@ -296,15 +295,17 @@ class StatsdReporter(ApplicationMetrics):
             self._log_unsent()
 
     def _log_unsent(self) -> None:
-        stats, waiting = self._stats(), len(self._outbox)
-        pending = stats.pending + stats.sums.pending + stats.samples.pending
-        gauges = sum(one.fresh for one in self._store.series if one.kind == "gauge")
-        if pending or waiting or gauges:
-            unsent = f"{plain(pending)} counts, sums and samples" + (f", {gauges} gauges" if gauges else "")
-            _log.warning(
-                "the StatsdReporter for %s ends with %s and %d events and checks unsent: %s",
-                *(self.address, unsent, waiting, stats.last_error or _IDLE),
-            )
+        """Once for each start: what nothing will send any more, of sums and gauges the number of series."""
+        stats, series = self._stats(), self._store.series
+        sums = sum(one.kind == "sum" and one.total != one.delivered + one.lost for one in series)
+        gauges = sum(one.kind == "gauge" and one.fresh for one in series)
+        unsent = {"counts": stats.pending, "sums": sums, "samples": stats.samples.pending, "gauges": gauges}
+        unsent["events and checks"] = len(self._outbox)
+        text = ", ".join(f"{number} {what}" for what, number in unsent.items() if number)
+        if text and not self._unsent_logged:
+            self._unsent_logged = True
+            why = stats.last_error or _IDLE
+            _log.warning("the StatsdReporter for %s ends with %s unsent: %s", self.address, text, why)
 
     def _new_row(self) -> None:
         """Called by the emitting thread for a new row; never on the hot path."""

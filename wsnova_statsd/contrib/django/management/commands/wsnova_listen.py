@@ -21,7 +21,8 @@ class Command(BaseCommand):
 
     help: str = (
         "Runs the named clients of WSNOVA_STATSD_CLIENTS, or all, until SIGTERM (status 0) or Ctrl-C (130). A client "
-        "that ends by itself ends the command with status 1; an invalid setting or name ends it with status 2."
+        "that ends by itself ends the command with status 1; an unknown name with status 2, a "
+        "setting that the system checks refuse with status 1."
     )
 
     def add_arguments(self, parser: Any) -> None:
