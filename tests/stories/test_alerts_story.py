@@ -98,7 +98,7 @@ class _Day:
     def reported(self, key: str) -> list[Event]:
         return [event for event in self.agent.events if event.aggregation_key == key]
 
-    def await_told(self, key: str, count: int) -> None:
+    def await_reported(self, key: str, count: int) -> None:
         assert self.agent.wait_for(lambda _agent: len(self.reported(key)) >= count, PATIENCE), (key, self.agent.events)
 
 
@@ -157,14 +157,14 @@ def test_every_incident_of_a_bad_day_is_reported_once_and_recovers_once(
 def _slow_and_stuck(day: _Day, feed: WebSocketServer) -> None:
     for kind in ("fine", "slow", "stuck", "fine"):
         feed.send_all(f'{{"type": "{kind}"}}')
-    day.await_told("stuck_handler:md-1:stuck", 1)
+    day.await_reported("stuck_handler:md-1:stuck", 1)
     assert not day.go.is_set()  # reported while the handler still runs
     (stuck,) = day.reported("stuck_handler:md-1:stuck")
     assert "_handle: assert self.go.wait(PATIENCE)" in stuck.text
     assert "Innermost frame first:" in stuck.text
     day.go.set()
     for key in ("stuck_handler:md-1:stuck", "slow_processing:md-1:slow", "slow_processing:md-1:stuck"):
-        day.await_told(key, 2)
+        day.await_reported(key, 2)
 
 
 def _errors_without_end(day: _Day, feed: WebSocketServer) -> None:
@@ -178,9 +178,9 @@ def _errors_without_end(day: _Day, feed: WebSocketServer) -> None:
 
 def _gone_and_back(day: _Day, feed: WebSocketServer) -> None:
     feed.stop(drop=True)
-    day.await_told("retries_exhausted:md-1", 1)
+    day.await_reported("retries_exhausted:md-1", 1)
     feed.start()
-    day.await_told("retries_exhausted:md-1", 2)
+    day.await_reported("retries_exhausted:md-1", 2)
 
 
 def _refused_and_accepted(day: _Day, bus: ws.Bus) -> None:
@@ -198,9 +198,9 @@ def _refused_and_accepted(day: _Day, bus: ws.Bus) -> None:
         client = ws.Client(server.url, client_id="md-2", profile=PROFILE, auth=auth, bus=bus)
         with pytest.raises(ws.errors.AuthRejected):
             client.start()
-        day.await_told("auth_failed:md-2", 1)
+        day.await_reported("auth_failed:md-2", 1)
         client.start()
-        day.await_told("auth_failed:md-2", 2)
+        day.await_reported("auth_failed:md-2", 2)
         client.close()
 
 

@@ -1,5 +1,4 @@
-"""A client of another library, which reports what happened: the core's rules apply to it, and only events that it can
-emit are shown."""
+"""A client of another library reports what happened: the core's rules apply, and only what it can emit is shown."""
 
 from __future__ import annotations
 

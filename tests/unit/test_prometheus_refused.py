@@ -1,4 +1,4 @@
-"""What a PrometheusReporter refuses: metrics that Prometheus could not tell apart, bad options, a missing library."""
+"""What a PrometheusReporter refuses: metrics that Prometheus could not distinguish, bad options, a missing library."""
 
 import re
 import sys
@@ -47,7 +47,7 @@ def test_a_registry_that_has_such_a_metric_is_refused_and_nothing_starts(bus: ws
     ],
     ids=lambda given: given if isinstance(given, str) else "",
 )
-def test_metrics_that_prometheus_could_not_tell_apart_are_refused(metrics: Any, reported: str) -> None:
+def test_metrics_that_prometheus_could_not_distinguish_are_refused(metrics: Any, reported: str) -> None:
     with pytest.raises(ws.errors.ConfigurationError, match=re.escape(reported)):
         ws.PrometheusReporter(metrics, bus=ws.Bus())
 
