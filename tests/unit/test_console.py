@@ -290,21 +290,21 @@ def test_a_signal_may_come_before_each_of_its_lines() -> None:
         benches.append(bench)
         return bench.console.start, bench.console.stop
 
-    def both_told(line: int) -> None:
+    def both_printed(line: int) -> None:
         assert sorted(benches[-1].reported()) == ["md-1 could not log in: call", "md-1 could not log in: signal"]
 
-    def told_if_heard(line: int) -> None:
+    def printed_if_attached(line: int) -> None:
         assert benches[-1].reported() in ([], ["md-1 could not log in: signal"])
 
-    assert at_every_line("wsnova_statsd/insight/console.py", emitting, both_told) > 5
+    assert at_every_line("wsnova_statsd/insight/console.py", emitting, both_printed) > 5
 
-    def hears_nothing(line: int) -> None:
+    def has_no_handler(line: int) -> None:
         bench = benches[-1]
         bench.console.stop()  # if it came before the start had begun
         assert bench.bus.list_handlers(events.PREFIX) == []
 
-    assert at_every_line("wsnova_statsd/insight/console.py", starting, told_if_heard) > 5
-    assert at_every_line("wsnova_statsd/insight/console.py", stopping, hears_nothing) > 5
+    assert at_every_line("wsnova_statsd/insight/console.py", starting, printed_if_attached) > 5
+    assert at_every_line("wsnova_statsd/insight/console.py", stopping, has_no_handler) > 5
     for bench in benches:
         bench.console.stop()  # the last ones were not interrupted
     assert until(lambda: not [one for one in threading.enumerate() if one.name == "wsnova-console"])
