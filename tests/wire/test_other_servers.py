@@ -158,7 +158,7 @@ def test_nginx_refuses(nginx: tuple[int, int], path: str, status: int, text: str
 @pytest.mark.parametrize(
     ("path", "status", "remedy"),
     [
-        ("forgotten", 426, "whether a proxy between takes the upgrade out"),
+        ("forgotten", 426, "whether a proxy in between removes the upgrade"),
         ("default", 505, "a proxy in between speaks HTTP/1.0 to the server; configure it to pass the upgrade on"),
     ],
 )
