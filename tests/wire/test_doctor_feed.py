@@ -122,13 +122,17 @@ def test_each_hop_may_fail_and_is_the_last_then(no_server: str) -> None:
         response: Response = connection.respond(403, "not you\n")
         return response
 
-    with WebSocketServer(process_request=refuse) as refusing, WebSocketServer() as plain:
+    with (
+        WebSocketServer(process_request=refuse) as refusing,
+        WebSocketServer() as plain,
+        WebSocketServer(closes(1008, "log in first")) as going_away,
+    ):
         failures = {
             "name": _hops("ws://nowhere.invalid/"),
             "TCP": _hops(no_server),
             "TLS": _hops(f"wss://localhost:{plain.port}/"),
             "upgrade": _hops(refusing.url),
-            "message": _hops(_going_away()),
+            "message": _hops(going_away.url),
         }
     for name, hops in failures.items():
         assert (hops[-1].name, hops[-1].result) == (name, FAILED)
@@ -136,13 +140,6 @@ def test_each_hop_may_fail_and_is_the_last_then(no_server: str) -> None:
         assert hops[-1].advice
         assert all(hop.result == OK for hop in hops[:-1])
     assert "403" in failures["upgrade"][-1].message
-
-
-def _going_away() -> str:
-    """The URL of a server that closes every connection; it lives as long as this process."""
-    server = WebSocketServer(closes(1008, "log in first"))
-    server.start()
-    return server.url
 
 
 @pytest.mark.usefixtures("short")
