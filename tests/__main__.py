@@ -63,4 +63,7 @@ def _failed(name: str, code: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except KeyboardInterrupt:  # the step that ran has said so
+        sys.exit(130)

@@ -57,11 +57,13 @@ def test_a_signal_closes_and_flushes(agent: DogStatsDReceiver, tmp_path: Path, n
     stderr at INFO."""
     with WebSocketServer(send_messages(TICKS)) as server, _worker(agent, tmp_path, server.url) as program:
         program.wait_for("all", times=2)
+        program.wait_for("is connected", times=2)
         ended = program.end(number)
         assert server.open_connections == 0
     assert (ended.code, ended.said) == (status, "all\nall\n")
     assert ended.took < HELD
     assert "INFO wsnova_statsd.contrib.worker: running md-1, md-2; SIGTERM or Ctrl-C ends it" in ended.errors
+    assert ended.errors.count("INFO wsnova_statsd.contrib.worker: client md-1 is connected") == 1
     assert f"INFO wsnova_statsd.contrib.worker: {signal.Signals(number).name}: closing" in ended.errors
     assert "Traceback" not in ended.errors
     assert agent.wait_for(lambda r: r.count("websocket.message.batch.count", {"direction": "received"}) == 200)
@@ -133,11 +135,13 @@ def test_logging_and_telemetry_that_the_module_has_set_up_are_left_alone(
     (tmp_path / "feeds.py").write_text(made.format(last="pass", options=options))
     with WebSocketServer(send_messages(TICKS)) as server, _run(agent, tmp_path, server.url) as program:
         program.wait_for("all")
+        program.wait_for("is connected")
         ended = program.end(signal.SIGTERM)
     assert ended.code == 0
     assert ended.errors.splitlines() == [
         "MINE telemetry is already set up by feeds",
         "MINE running md-1; SIGTERM or Ctrl-C ends it",
+        "MINE client md-1 is connected",
         "MINE SIGTERM: closing",
     ]
     counted = {"client": "md-1", "direction": "received"}

@@ -88,6 +88,19 @@ def test_all_is_right_over_udp() -> None:
         assert lines[-1].startswith("All right")
 
 
+def test_a_plain_statsd_server_gets_one_counter() -> None:
+    """By the variable that a Monitor reads; neither an event nor a service check."""
+    with DogStatsDReceiver() as receiver:
+        where = {"DD_AGENT_HOST": "127.0.0.1", "DD_DOGSTATSD_PORT": str(receiver.port)}
+        done = _doctor(WSNOVA_STATSD_DIALECT="statsd", **where)
+        assert receiver.wait_for(lambda seen: seen.count("websocket.doctor") == 1)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "metric: 1 of 1 handed over, 0 lost" in done.stdout
+    assert (receiver.events, receiver.checks) == ([], [])
+    if LINUX:
+        assert done.stdout.endswith("All right; websocket.doctor should be counted by the StatsD server.\n")
+
+
 def test_all_is_right_over_a_unix_socket(tmp_path: Path) -> None:
     """With a probe as large as its largest datagram."""
     with DogStatsDReceiver(str(tmp_path / "dsd.socket")) as receiver:

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from .. import __version__, checks, wire
+from .. import __version__, checks, environment, wire
 from ..errors import ConfigurationError
 from ..reporters import settings
 from ..reporters.settings import Address
@@ -26,6 +26,8 @@ from .parser import add_command, checked_by
 _ROOM: Final = 500  # bytes that a line's name, value and own tags may take
 _LOOK: Final = "look for websocket.doctor in Datadog to be sure"
 _SEEN: Final = "websocket.doctor should be in Datadog within a minute."
+_LOOK_THERE: Final = "look for websocket.doctor at the StatsD server to be sure"
+_COUNTED: Final = "websocket.doctor should be counted by the StatsD server."
 _MARKS: Final = {OK: "ok", UNSURE: "?", FAILED: "FAIL"}
 # A variable affects the address if one of these values in its place would change the address.
 _OTHERS: Final = {
@@ -73,7 +75,8 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigurationError("--subscribe, --header and --protocol are for a feed; pass its URL too")
     where = {"host": args.host, "port": args.port, "socket_path": args.socket}
     address = settings.address(**where)
-    return _report(args, _hops(where, address), {"address": str(address)}, _LOOK, _SEEN)
+    unsure, well = (_LOOK_THERE, _COUNTED) if _is_plain() else (_LOOK, _SEEN)
+    return _report(args, _hops(where, address), {"address": str(address)}, unsure, well)
 
 
 def _feed(args: argparse.Namespace) -> int:
@@ -126,7 +129,12 @@ def _hops(where: Mapping[str, Any], address: Address) -> Iterator[Hop]:
         yield hop
         if hop.result == FAILED:
             return
-    yield deliver(where)
+    yield deliver(where, plain=_is_plain())
+
+
+def _is_plain() -> bool:
+    """True if the environment names the dialect of plain StatsD, which has neither events nor service checks."""
+    return environment.read(os.environ)[1].get("dialect") == "statsd"
 
 
 def _origin(where: Mapping[str, Any], address: Address) -> Hop:

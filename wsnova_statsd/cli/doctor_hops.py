@@ -229,9 +229,10 @@ def _unix_datagram(sock: socket.socket, kind: int, limit: int) -> Hop:
 # -- the whole way ----------------------------------------------------------------------------------------------------
 
 
-def deliver(where: Mapping[str, Any]) -> Hop:
-    """Send a metric, an event and a service check with a reporter as users create it, each in a separate flush."""
-    reporter = StatsdReporter((), **where, bus=Bus(), flush_interval=10)
+def deliver(where: Mapping[str, Any], *, plain: bool = False) -> Hop:
+    """Send a metric, an event and a service check with a reporter as users create it, each in a separate flush; only
+    the metric to a server of plain StatsD."""
+    reporter = StatsdReporter((), **where, bus=Bus(), flush_interval=10, dialect="statsd" if plain else "datadog")
     sending: list[tuple[str, Callable[[], object]]] = [
         ("metric", lambda: reporter.increment(NAME)),
         ("event", lambda: reporter.event("wsnova-statsd doctor", "A test event; nothing happened.")),
@@ -242,7 +243,7 @@ def deliver(where: Mapping[str, Any]) -> Hop:
 
     def send() -> bool:
         reporter.start()
-        for what, put in sending:
+        for what, put in sending[: 1 if plain else None]:
             before = reporter.stats.packets
             put()
             reporter.flush()
@@ -258,7 +259,7 @@ def deliver(where: Mapping[str, Any]) -> Hop:
         why = stats.last_error or ", ".join(stats.lost) or "no answer"
         text = f"lost: {', '.join(lost)} ({why}); handed over: {', '.join(taken) or 'nothing'}"
         return Hop("deliver", FAILED, text, "see the Agent's log; run this again")
-    return Hop("deliver", OK, f"{', '.join(taken)}: 3 of 3 handed over, 0 lost")
+    return Hop("deliver", OK, f"{', '.join(taken)}: {len(taken)} of {len(taken)} handed over, 0 lost")
 
 
 def _reason(error: BaseException | None) -> str:

@@ -60,6 +60,7 @@ class Worker:
         self._health_file = health_file
         self._clock = clock
         self._received: dict[str, int] = {}  # at the last status line
+        self._connected = {client.client_id: False for client in clients}  # at least once
         self._said_unwritable = False
 
     def run(self, wait: Callable[[float], int | None]) -> int:
@@ -70,6 +71,7 @@ class Worker:
         _log.info("running %s; SIGTERM or Ctrl-C ends it", ", ".join(one_line(one.client_id) for one in self._clients))
         while number is None and self._some_run():
             now = self._clock()
+            self._log_connected()
             if now >= touch:
                 touch = now + TOUCH_EVERY
                 self._touch()
@@ -82,6 +84,13 @@ class Worker:
             _log.info("%s: closing", signal.Signals(number).name)
         process.finish(_GOODBYE)
         return _STATUSES.get(number, 0)
+
+    def _log_connected(self) -> None:
+        """Each client's first connection; the client itself logs that it is connected again."""
+        for client in self._clients:
+            if client.state is State.CONNECTED and not self._connected[client.client_id]:
+                self._connected[client.client_id] = True
+                _log.info("client %s is connected", one_line(client.client_id))
 
     def _some_run(self) -> bool:
         for client in self._clients:
@@ -111,7 +120,8 @@ class Worker:
         name = health["client_id"]
         gained = health["received"] - self._received.get(name, 0)
         self._received[name] = health["received"]
-        line = f"client {one_line(name)} {health['state']}: {health['received']} received (+{gained})"
+        state = "not connected" if health["state"] == State.WAITING.value else health["state"]
+        line = f"client {one_line(name)} {state}: {health['received']} received (+{gained})"
         line += f", {health['sent']} sent, {health['waiting']} waiting, {health['behind']:.1f} s behind"
         line += f", {health['reconnects']} reconnects"
         return line if health["error"] is None else f"{line}; {health['error']}"

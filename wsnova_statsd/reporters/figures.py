@@ -45,6 +45,17 @@ class Stats:
     handler_errors: int = 0  # exceptions of handlers on the bus
     series_by_metric: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
 
+    def __str__(self) -> str:
+        """For a person: the accounts, what was lost by cause, and the last error, each on a line."""
+        lines = [f"{self.series} series, {self.packets} packets, {self.bytes} bytes, last flush {self.flush_ms:.1f} ms"]
+        for name, account in (("counts", self.counters), ("sums", self.sums), ("samples", self.samples)):
+            lines.append(f"{name}: {account.pending} pending, {account.delivered} delivered")
+        lines.append("lost: " + (", ".join(f"{amount} {cause}" for cause, amount in self.lost.items()) or "nothing"))
+        for name in ("flusher_restarts", "flush_errors", "handler_errors"):
+            if number := getattr(self, name):
+                lines.append(f"{name}: {number}")
+        return "\n".join([*lines, f"last error: {self.last_error or 'none'}"])
+
 
 NOTHING_COUNTED: Final = Stats(series=0, pending=0, delivered=0, packets=0, bytes=0)
 
