@@ -93,7 +93,7 @@ def test_a_recording_that_cannot_go_on_is_reported_and_what_arrives_is_still_sho
 
 def test_a_recording_that_is_damaged_during_its_replay_ends_there_and_says_why(tmp_path: Path) -> None:
     path = tmp_path / "feed.txt"
-    path.write_text("0 a:1|c\n" * 20_000 + "4 a:1|c\n" * 20_000, encoding="utf-8")
+    path.write_text("0 a:1|c\n" * 20_000 + "4.5 a:1|c\n" * 20_000, encoding="utf-8")
     with Session(Given(replay=str(path))) as session:
         assert until(lambda: session.model.lines == 20_000)
         with path.open("r+b") as file:
