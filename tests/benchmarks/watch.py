@@ -54,7 +54,7 @@ def load(lines_per_s: int, seconds: float, *, forward: bool) -> Load:
         environ = {**os.environ, "PYTHONPATH": str(ROOT)}
         with Terminal(command, environ, 80, 24, ROOT) as terminal:
             assert terminal.wait_for("lines/s"), terminal.text
-            time.sleep(1.0)
+            _settle(terminal.process.pid)
             before, began = _cpu_s(terminal.process.pid), time.monotonic()
             sender = [sys.executable, "-m", "tests.benchmarks.watch", str(port), str(lines_per_s), str(seconds)]
             done = subprocess.run(sender, cwd=ROOT, env=environ, capture_output=True, text=True, check=True)
@@ -80,6 +80,15 @@ class _Agent:
 
     def __exit__(self, *_: object) -> None:
         self._socket.close()
+
+
+def _settle(pid: int) -> None:
+    """Wait until what it does at its start is done: a second in which it takes a twentieth of a core at most."""
+    for _ in range(10):
+        before = _cpu_s(pid)
+        time.sleep(1.0)
+        if _cpu_s(pid) - before <= 0.05:
+            return
 
 
 def _cpu_s(pid: int) -> float:
