@@ -9,7 +9,9 @@ if something else is due. Runs in the owner's thread; what any thread may call s
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from itertools import chain
 from operator import length_hint
 from threading import get_ident
@@ -135,8 +137,7 @@ class Receiver:
                 if received is None:  # a signal's handler has closed the client
                     continue
                 message, recorders = read(received)
-                if inbox and inbox[0] is received:  # a breach clears it
-                    del inbox[0]
+                _take_out(inbox, received)
                 count, sizes = count + 1, sizes + len(received[1])
                 if recorders is FAILED:
                     errors += 1
@@ -363,6 +364,13 @@ class Receiver:
         self._idle = (link.opened_ns, waited)
         late = self._late.reckon(size, handled, window - idle, window)
         return {"waiting": waiting, "waiting_bytes": size, "idle": idle, "behind": late}
+
+
+def _take_out(inbox: deque[Received], received: Received) -> None:
+    """A breach clears the inbox, and so does a signal's handler that closes the client, before any line."""
+    with suppress(IndexError):
+        if inbox[0] is received:
+            del inbox[0]
 
 
 def _nothing() -> Hand:
