@@ -1,14 +1,16 @@
-"""What stories run against is what users install: the wheel, built from the source distribution."""
+"""What stories run against is what users install: the wheel, built from the source distribution. And the Agent."""
 
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.stories.test_examples import ROOT, SITE
+from wsnova_statsd.testing.receiver import DogStatsDReceiver
 
 _NOT_SOURCES = (".*", "*.egg-info", "build", "dist", "htmlcov", "tests", "__pycache__")
 _BUILD = "import sys; from setuptools import build_meta; getattr(build_meta, sys.argv[1])(sys.argv[2])"
@@ -21,6 +23,14 @@ def _python(folder: Path, *arguments: str) -> None:
         [sys.executable, *arguments], cwd=folder, env=kept, capture_output=True, text=True, timeout=55, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.fixture
+def agent(monkeypatch: pytest.MonkeyPatch) -> Iterator[DogStatsDReceiver]:
+    """The Agent of this machine, found by the variable that operators set."""
+    with DogStatsDReceiver() as receiver:
+        monkeypatch.setenv("DD_DOGSTATSD_URL", f"udp://{receiver.host}:{receiver.port}")
+        yield receiver
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 import inspect
 import re
-from collections.abc import Iterator
 from dataclasses import fields
 from typing import Any
 
@@ -20,14 +19,6 @@ MARKS = (
     *("with ws.Monitor", "prometheus_port=None", 'ws.init("financial")', "from_env", "detailed_for"),
     *("SlowProcessing", "KpiTracker", "throughput_per_s", "SystemSampler"),
 )
-
-
-@pytest.fixture
-def agent(monkeypatch: pytest.MonkeyPatch) -> Iterator[DogStatsDReceiver]:
-    """The Agent of this machine, found by the variable that operators set."""
-    with DogStatsDReceiver() as receiver:
-        monkeypatch.setenv("DD_DOGSTATSD_URL", f"udp://{receiver.host}:{receiver.port}")
-        yield receiver
 
 
 def test_every_python_block_is_run_by_one_of_the_tests_below() -> None:

@@ -250,14 +250,6 @@ def test_each_row_on_what_is_lost_has_its_tests(heading: str, shown: dict[str, l
 # -- what runs --------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def agent(monkeypatch: pytest.MonkeyPatch) -> Iterator[DogStatsDReceiver]:
-    """The Agent of this machine, found by the variable that operators set."""
-    with DogStatsDReceiver() as receiver:
-        monkeypatch.setenv("DD_DOGSTATSD_URL", f"udp://{receiver.host}:{receiver.port}")
-        yield receiver
-
-
 def test_every_python_block_is_run_by_one_of_the_tests_below() -> None:
     assert OPERATIONS.marked_once("reporter.stats", "end_on_sigterm", "state_tags")
     assert TROUBLESHOOTING.marked_once("SIGUSR1")

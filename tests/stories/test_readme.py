@@ -4,7 +4,6 @@ import configparser
 import importlib.util
 import re
 import shlex
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,14 +32,6 @@ COMMANDS = [
     for command in line.split("&&")
 ]
 TICKS = ['{"n": 1}', '{"n": 100}']
-
-
-@pytest.fixture
-def agent(monkeypatch: pytest.MonkeyPatch) -> Iterator[DogStatsDReceiver]:
-    """The Agent of this machine, found by the variable that operators set."""
-    with DogStatsDReceiver() as receiver:
-        monkeypatch.setenv("DD_DOGSTATSD_URL", f"udp://{receiver.host}:{receiver.port}")
-        yield receiver
 
 
 def _talk(connection: ScriptedConnection) -> None:

@@ -4,7 +4,6 @@ code."""
 import inspect
 import re
 import shlex
-from collections.abc import Iterator
 from operator import attrgetter
 from typing import Any
 
@@ -37,14 +36,6 @@ def _blocks(name: str) -> list[str]:
 
 LOOP, PROFILES, OWN, HANDLER = _blocks("metrics.md")
 (CONFIGURED,) = _blocks("configuration.md")
-
-
-@pytest.fixture
-def agent(monkeypatch: pytest.MonkeyPatch) -> Iterator[DogStatsDReceiver]:
-    """The Agent of this machine, found by the variable that operators set."""
-    with DogStatsDReceiver() as receiver:
-        monkeypatch.setenv("DD_DOGSTATSD_URL", f"udp://{receiver.host}:{receiver.port}")
-        yield receiver
 
 
 def _run(block: str) -> dict[str, Any]:

@@ -337,10 +337,8 @@ def test_a_child_whose_port_for_prometheus_is_taken_is_still_counted(
         assert _both("parent.py", server.url)[:2] == (b"tick\ntick\n", b"")
         assert agent.wait_for(lambda r: r.count("websocket.message.received") == 2), agent.counts()
         monkeypatch.setenv("WSNOVA_STATSD_LOG", "on")
-        assert (
-            b"measured, without an endpoint for Prometheus"
-            in _end([*_run(), "parent.py", server.url], None, b"").errors
-        )
+        said = _end([*_run(), "parent.py", server.url], None, b"").errors
+        assert b"measured, without an endpoint for Prometheus" in said
 
 
 @pytest.mark.usefixtures("here")

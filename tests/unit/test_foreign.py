@@ -36,8 +36,7 @@ REFUSED = ConnectionFailed("refused", cause="refused")
 class _Seat:
     """The object that dials."""
 
-    def __init__(self) -> None:
-        self.dials = True
+    dials = True
 
     def busy(self) -> bool:
         return self.dials
